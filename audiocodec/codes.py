@@ -17,7 +17,7 @@ class CodeSpace:
     id: 16 bytes, a hash of the quantizer and of what else gives codes their meaning.
     model: name of the model that defined the space.
     sample_rate (Hz), hop_length (samples per frame) of the coded lanes.
-    delay: samples by which decoded lanes lag behind; a lane of n samples has ceil((n + delay) / hop_length) frames.
+    delay: samples by which decoded lanes lag behind: n samples take ceil((n + delay) / hop_length) frames.
     codebook_sizes, frames_per_code: one value per level, the coarsest level first.
     """
 
