@@ -1,1 +1,50 @@
-"""A neural audio codec."""
+"""A neural audio codec: `encode_file`, `decode_file`, `info`, and `load` for arrays, batches and streams.
+
+`import audiocodec` loads no torch: names are fetched from their modules when they are used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from audiocodec.codes import Codes, CodeSpace, Source
+from audiocodec.errors import AudioError, CodecError, FormatError, ModelError
+
+if TYPE_CHECKING:
+    from audiocodec.codec import Codec, load
+    from audiocodec.files import decode_file, encode_file
+    from audiocodec.tools import drop_file, info, verify_file
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Codec": "audiocodec.codec",
+    "load": "audiocodec.codec",
+    "decode_file": "audiocodec.files",
+    "encode_file": "audiocodec.files",
+    "drop_file": "audiocodec.tools",
+    "info": "audiocodec.tools",
+    "verify_file": "audiocodec.tools",
+}
+
+__all__ = [
+    "AudioError",
+    "Codec",
+    "CodecError",
+    "Codes",
+    "CodeSpace",
+    "FormatError",
+    "ModelError",
+    "Source",
+    "decode_file",
+    "drop_file",
+    "encode_file",
+    "info",
+    "load",
+    "verify_file",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'audiocodec' has no attribute {name!r}")

@@ -1,0 +1,127 @@
+"""Write a `.rq` stream: header, groups, end. It never seeks, so a pipe will do."""
+
+import struct
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocodec.bitstream import layout
+from audiocodec.bitstream.header import Header, pack_header
+from audiocodec.bitstream.packing import pack_codes
+from audiocodec.bitstream.table import TableBuilder
+
+
+class Writer:
+    """Writes one stream into an open binary file, which stays the caller's to close.
+
+    file: anything with `write`; header: written at once. n_groups, n_frames, n_bytes: written so far.
+    Memory is constant, but for the seek table: no bytes for a further group of the same length,
+    a few bytes for one of another length.
+
+    >>> import io
+    >>> from audiocodec.codes import CodeSpace, Source
+    >>> space = CodeSpace(bytes(16), "demo", 24000, 320, 960, (1024,), (1,))
+    >>> file = io.BytesIO()
+    >>> writer = Writer(file, Header(space, Source(24000, 1), frames_per_group=150))
+    >>> writer.write(150, (np.zeros((1, 150), np.int16),))
+    >>> writer.write(10, (np.zeros((1, 10), np.int16),))
+    >>> writer.finish(n_samples=50000)
+    >>> len(file.getvalue())
+    295
+    """
+
+    def __init__(self, file: BinaryIO, header: Header) -> None:
+        self.header = header
+        self._file = file
+        self._table = TableBuilder()
+        self.n_groups = 0
+        self.n_frames = 0
+        self._finished = False
+        self.n_bytes = 0
+        self._send(pack_header(header))
+
+    def write(self, n_frames: int, levels: Sequence[NDArray[np.int16]], *, flush: bool = False) -> None:
+        """Write one group.
+
+        n_frames: frames in it, 1 to frames_per_group; only the last group may have fewer than frames_per_group.
+        levels: per level int16 [lanes, ceil(n_frames / frames_per_code)].
+        flush: hand the bytes on at once, for live streams.
+        Raises ValueError for codes of another shape or outside their codebook, and after a shorter group.
+        """
+        if self._finished or self.n_frames < self.n_groups * self.header.frames_per_group:
+            raise ValueError(
+                "the stream has had its last group: only the last may be shorter than the others"
+            )
+        group = pack_group(self.header, self.n_groups, n_frames, pack_levels(self.header, n_frames, levels))
+        self._send(group)
+        self._table.add(len(group))
+        self.n_groups += 1
+        self.n_frames += n_frames
+        if flush:
+            self._file.flush()
+
+    def finish(self, n_samples: int) -> None:
+        """Write the seek table and the end mark, and flush.
+
+        n_samples: length of the recording at its own rate, per channel. Raises ValueError if the groups
+        cannot hold that many, and when called twice.
+        """
+        longest = self.header.max_samples(self.n_frames)
+        if self._finished:
+            raise ValueError("the stream is finished already")
+        if not 0 <= n_samples <= longest:
+            raise ValueError(f"{n_samples} samples: {self.n_frames} frames are 0 to {longest} samples")
+        self._finished = True
+        self._send(pack_end(self._table.table(), n_samples))
+        self._file.flush()
+
+    def _send(self, data: bytes) -> None:
+        send(self._file, data)
+        self.n_bytes += len(data)
+
+
+def send(file: BinaryIO, data: bytes) -> None:
+    """Write all of `data` into `file`, even where it takes only a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def pack_levels(header: Header, n_frames: int, levels: Sequence[NDArray[np.int16]]) -> bytes:
+    """All sections of a group: the levels, coarsest first, and of each level its lanes.
+
+    levels: per level int16 [lanes, ceil(n_frames / frames_per_code)]. Raises ValueError if they are not.
+    """
+    if not 1 <= n_frames <= header.frames_per_group:
+        raise ValueError(f"a group of {n_frames} frames: expected 1 to {header.frames_per_group}")
+    if len(levels) != header.space.n_q:
+        raise ValueError(f"{len(levels)} levels: the header promises {header.space.n_q}")
+    sections = []
+    for level, n_codes in enumerate(header.n_codes(n_frames)):
+        codes, size = levels[level], header.space.codebook_sizes[level]
+        if codes.shape != (header.n_lanes, n_codes) or codes.dtype != np.int16:
+            raise ValueError(
+                f"level {level}: {codes.dtype} {list(codes.shape)}, expected int16 {[header.n_lanes, n_codes]}"
+            )
+        if codes.min() < 0 or codes.max() >= size:
+            raise ValueError(f"level {level}: codes {codes.min()} to {codes.max()}, expected 0 to {size - 1}")
+        sections += [pack_codes(lane, header.space.bits_per_code[level]) for lane in codes]
+    return b"".join(sections)
+
+
+def pack_group(header: Header, index: int, n_frames: int, payload: bytes) -> bytes:
+    """A whole group: head, sections, CRC-32."""
+    if n_frames == header.frames_per_group:
+        return layout.with_crc(layout.pack_head(layout.GROUP, index=index), payload)
+    return layout.with_crc(layout.pack_head(layout.SHORT_GROUP, index=index, n_frames=n_frames), payload)
+
+
+def pack_end(table: bytes, n_samples: int) -> bytes:
+    """The end of a stream: head, seek table, end mark, CRC-32."""
+    head = layout.pack_head(layout.END, table_bytes=len(table))
+    mark_bytes = struct.calcsize("<" + "".join(field.code for field in layout.END_MARK))
+    end_bytes = len(head) + len(table) + mark_bytes + layout.CRC_BYTES
+    mark = layout.pack(layout.END_MARK, {"n_samples": n_samples, "end_bytes": end_bytes})
+    return layout.with_crc(head, table, mark)

@@ -1,0 +1,126 @@
+"""The road: audio -> lanes -> codes, and back, for recordings in memory and for streams."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audiocodec.codes import Codes, CodeSpace, Source
+from audiocodec.errors import AudioError, ModelError
+from audiocodec.lanes import output_length
+from audiocodec.model.codec import CodecModel
+from audiocodec.model.store import DEFAULT_MODEL, code_space, load_model, model_folder, shipped_models
+from audiocodec.stream import Floats, StreamDecoder, StreamEncoder, file_block_frames, live_block_frames
+
+
+class Codec:
+    """A model with what is needed to code recordings of any rate, mono or stereo.
+
+    model: the CodecModel; space: what its codes mean.
+
+    >>> codec = load()
+    >>> codes = codec.encode(np.zeros((44100, 2), np.float32), 44100, n_q=2)
+    >>> codes.values.shape, codec.decode(codes).shape
+    ((2, 2, 78), (44100, 2))
+    """
+
+    def __init__(self, model: CodecModel) -> None:
+        self.model = model
+        self.space = code_space(model)
+
+    def levels_for(self, kbps: float, channels: int = 1) -> int:
+        """The most levels whose codes stay within `kbps`, all channels together.
+
+        Raises ValueError for less than one level's rate, and for more than all of them.
+        """
+        rates = [channels * self.space.kbps(n) for n in range(1, self.space.n_q + 1)]
+        fitting = [n for n, rate in enumerate(rates, 1) if rate <= kbps * 1.0001]
+        if not fitting or kbps > rates[-1] * 1.0001:
+            kind = "mono" if channels == 1 else "stereo"
+            raise ValueError(
+                f"{kbps:g} kbps: {self.space.model} codes {kind} at {rates[0]:g} to {rates[-1]:g} kbps"
+            )
+        return fitting[-1]
+
+    def encode(self, audio: Floats, sample_rate: int, n_q: int | None = None) -> Codes:
+        """Codes of a recording.
+
+        audio [T] or [T, C], float32 in [-1, 1], C 1 or 2; sample_rate in Hz; n_q: levels, all by default.
+        Raises AudioError for another shape and for samples that are not numbers, ValueError for a wrong n_q.
+        """
+        samples = np.asarray(audio, np.float32)
+        samples = samples[:, None] if samples.ndim == 1 else samples
+        if samples.ndim != 2 or samples.shape[1] not in (1, 2):
+            raise AudioError(f"audio of shape {np.shape(audio)}: expected [T], [T, 1] or [T, 2]")
+        if not np.isfinite(samples).all():
+            raise AudioError("the audio has samples that are not numbers (NaN or infinite): mend them first")
+        encoder = self.stream_encoder(sample_rate, channels=samples.shape[1], n_q=n_q)
+        return join_codes([encoder.push(samples), encoder.finish()])
+
+    def decode(self, codes: Codes, sample_rate: int | None = None) -> Floats:
+        """The recording [T, C] float32 that `codes` stand for: exact length and channels.
+
+        sample_rate: in Hz, the source's own by default. Raises ModelError if the codes are another model's.
+        """
+        self.check_space(codes.space)
+        out_rate = sample_rate or codes.source.sample_rate
+        space = self.space.first(codes.n_q)
+        decoder = StreamDecoder(self.model, space, codes.source, out_rate, file_block_frames(space))
+        n_samples = codes.n_samples
+        if n_samples is not None:
+            n_samples = output_length(n_samples, codes.source.sample_rate, out_rate)
+        return np.concatenate([decoder.push(codes), decoder.finish(n_samples)])
+
+    def stream_encoder(
+        self, sample_rate: int, *, channels: int = 1, n_q: int | None = None, live: bool = False
+    ) -> StreamEncoder:
+        """An encoder to push audio of `sample_rate` Hz into; `live` answers every two frames, not every second."""
+        n_q = self.space.n_q if n_q is None else n_q
+        block_frames = live_block_frames(self.space) if live else file_block_frames(self.space)
+        return StreamEncoder(self.model, self.space, Source(sample_rate, channels), n_q, block_frames)
+
+    def stream_decoder(
+        self, sample_rate: int, *, channels: int = 1, n_q: int | None = None, live: bool = False
+    ) -> StreamDecoder:
+        """A decoder to push `Codes` of n_q levels into, with output at `sample_rate` Hz."""
+        space = self.space if n_q is None else self.space.first(n_q)
+        block_frames = live_block_frames(space) if live else file_block_frames(space)
+        return StreamDecoder(self.model, space, Source(sample_rate, channels), sample_rate, block_frames)
+
+    def check_space(self, space: CodeSpace) -> None:
+        """Raises ModelError if `space` is not this model's: its codes would decode to noise."""
+        if space.id != self.space.id:
+            raise ModelError(
+                f"the codes were made by model {space.model!r} (code space {space.id.hex()}), "
+                f"this is {self.space.model!r} ({self.space.id.hex()}): name the right one with -m"
+            )
+
+
+def load(model: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> Codec:
+    """The codec with a shipped model (by name) or any other (by folder).
+
+    device: "auto" takes a GPU where there is one. Raises ModelError if there is no such model.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Codec(load_model(model_folder(str(model))).to(device))
+
+
+def load_for(space: CodeSpace) -> Codec:
+    """The shipped model that decodes files of `space`. Raises ModelError, saying what to do, if none does."""
+    if space.model in shipped_models():
+        codec = load(space.model)
+        codec.check_space(space)
+        return codec
+    raise ModelError(
+        f"the file needs model {space.model!r} (code space {space.id.hex()}), which is not among the shipped ones "
+        f"({', '.join(shipped_models())}): give its folder with -m"
+    )
+
+
+def join_codes(parts: list[Codes]) -> Codes:
+    """Codes of consecutive stretches as one; the length is what the last of them says."""
+    levels = [np.concatenate(level, axis=1) for level in zip(*(part.levels for part in parts), strict=True)]
+    n_frames = sum(part.n_frames for part in parts)
+    return replace(parts[-1], levels=tuple(levels), n_frames=n_frames)

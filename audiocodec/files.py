@@ -1,0 +1,276 @@
+"""File to file, in constant memory: audio -> `.rq`, and back. Pipes are files too."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from audiocodec.audio import AudioReader, AudioWriter
+from audiocodec.bitstream import Damage, Header, Reader, StreamInfo, Writer
+from audiocodec.codec import Codec, load, load_for
+from audiocodec.codes import Codes
+from audiocodec.lanes import RESAMPLER_MARGIN_SECONDS, output_length, start_alignment
+from audiocodec.model.store import DEFAULT_MODEL
+from audiocodec.output import atomic_output
+from audiocodec.stream import Floats, StreamDecoder, file_block_frames, live_block_frames
+from audiocodec.tools import open_input
+
+GROUP_BLOCKS = 2  # blocks of a file's group: some two seconds, so that heads and checksums cost little
+DEFAULT_KBPS = 6.0
+READ_SECONDS = 1.0
+
+Progress = Callable[[float], None]  # is told how many seconds of audio are done
+
+
+def encode_file(
+    source: str | Path,
+    target: str | Path,
+    *,
+    kbps: float | None = None,
+    n_q: int | None = None,
+    model: str | Path | Codec = DEFAULT_MODEL,
+    live: bool = False,
+    overwrite: bool = False,
+) -> StreamInfo:
+    """Codes an audio file into a `.rq` file; returns what `info` says of it.
+
+    kbps (of all channels together; 6, or the most there is, by default) or n_q levels. model: a name, a folder or
+    what `load` gave. live: blocks and groups of two frames. Nothing is left behind when it fails.
+    Raises AudioError for audio that cannot be read or an output that cannot be written, ValueError for a rate or
+    level count that the model does not have.
+
+    >>> import tempfile, soundfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> soundfile.write(folder / "in.wav", np.zeros(24000), 24000)
+    >>> encode_file(folder / "in.wav", folder / "out.rq", kbps=3).header.space.n_q
+    4
+    """
+    codec = model if isinstance(model, Codec) else load(model)
+    with (
+        AudioReader(source) as reader,
+        atomic_output(target, overwrite=overwrite) as path,
+        path.open("wb") as file,
+    ):
+        n_q = choose_levels(codec, reader.channels, kbps=kbps, n_q=n_q)
+        return encode_stream(codec, reader, file, n_q=n_q, live=live)
+
+
+def choose_levels(codec: Codec, channels: int, *, kbps: float | None, n_q: int | None) -> int:
+    """Level count for a wish in kbps (of all channels together) or in levels; without one, for 6 kbps."""
+    if kbps is not None and n_q is not None:
+        raise ValueError("kbps and levels say the same thing: give one of them")
+    if n_q is not None:
+        codec.space.first(n_q)
+        return n_q
+    if kbps is None:
+        lowest, highest = (channels * codec.space.kbps(n) for n in (1, codec.space.n_q))
+        kbps = min(max(DEFAULT_KBPS, lowest), highest)
+    return codec.levels_for(kbps, channels)
+
+
+def encode_stream(
+    codec: Codec,
+    reader: AudioReader,
+    file: BinaryIO,
+    *,
+    n_q: int,
+    live: bool = False,
+    progress: Progress = lambda _: None,
+) -> StreamInfo:
+    """Codes what `reader` reads into an open binary file or pipe."""
+    encoder = codec.stream_encoder(reader.sample_rate, channels=reader.channels, n_q=n_q, live=live)
+    group_frames = live_block_frames(codec.space) if live else GROUP_BLOCKS * file_block_frames(codec.space)
+    header = Header(codec.space.first(n_q), encoder.source, group_frames, reader.tags)
+    writer = Writer(file, header)
+    groups = GroupWriter(writer, flush=live)
+    n_done = 0
+    block_seconds = group_frames / codec.space.frame_rate if live else READ_SECONDS
+    for block in reader.blocks(max(1, round(block_seconds * reader.sample_rate))):
+        groups.write(encoder.push(block))
+        n_done += len(block)
+        progress(n_done / reader.sample_rate)
+    last = encoder.finish()
+    assert last.n_samples is not None, "finish knows the length"
+    groups.write(last)
+    groups.finish(last.n_samples)
+    return StreamInfo(header, writer.n_groups, writer.n_frames, last.n_samples, writer.n_bytes)
+
+
+class GroupWriter:
+    """Cuts `Codes` of any number of frames into a writer's groups."""
+
+    def __init__(self, writer: Writer, *, flush: bool) -> None:
+        self._writer, self._flush = writer, flush
+        header = writer.header
+        self._levels = [np.zeros((header.n_lanes, 0), np.int16) for _ in range(header.space.n_q)]
+        self._n_frames = 0
+
+    def write(self, codes: Codes) -> None:
+        """Writes the groups that these codes complete."""
+        pairs = zip(self._levels, codes.levels, strict=True)
+        self._levels = [np.concatenate(pair, axis=1) for pair in pairs]
+        self._n_frames += codes.n_frames
+        while self._n_frames >= self._writer.header.frames_per_group:
+            self._write_group(self._writer.header.frames_per_group)
+
+    def finish(self, n_samples: int) -> None:
+        """Writes what is left and the end of the stream."""
+        if self._n_frames:
+            self._write_group(self._n_frames)
+        self._writer.finish(n_samples)
+
+    def _write_group(self, n_frames: int) -> None:
+        n_codes = self._writer.header.n_codes(n_frames)
+        group = [level[:, :n] for level, n in zip(self._levels, n_codes, strict=True)]
+        self._levels = [level[:, n:] for level, n in zip(self._levels, n_codes, strict=True)]
+        self._n_frames -= n_frames
+        self._writer.write(n_frames, group, flush=self._flush)
+
+
+def decode_file(
+    source: str | Path,
+    *,
+    model: str | Path | Codec | None = None,
+    n_q: int | None = None,
+    sample_rate: int | None = None,
+    start_seconds: float = 0.0,
+    duration_seconds: float | None = None,
+    keep_going: bool = False,
+) -> tuple[Floats, int]:
+    """The audio [T, C] float32 of a `.rq` file and its sample rate in Hz, as soundfile.read.
+
+    model: a name, a folder or what `load` gave; by default the shipped one that the file names.
+    n_q: levels to use, of those that are there. sample_rate: another one than the source's.
+    start_seconds, duration_seconds: a stretch; the rest is not decoded. keep_going: silence for what is damaged.
+    Raises FormatError for a damaged file (with `keep_going` it does not), ModelError for another model's.
+
+    >>> import tempfile, soundfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> soundfile.write(folder / "in.wav", np.zeros(24000), 24000)
+    >>> _ = encode_file(folder / "in.wav", folder / "out.rq", kbps=3)
+    >>> audio, sample_rate = decode_file(folder / "out.rq")
+    >>> audio.shape, sample_rate
+    ((24000, 1), 24000)
+    """
+    with open_input(source) as file:
+        decoding = Decoding(
+            file,
+            model,
+            n_q=n_q,
+            sample_rate=sample_rate,
+            start_seconds=start_seconds,
+            duration_seconds=duration_seconds,
+            keep_going=keep_going,
+        )
+        blocks = list(decoding.blocks())
+    empty = np.zeros((0, decoding.header.source.channels), np.float32)
+    return np.concatenate([empty, *blocks]), decoding.sample_rate
+
+
+class Decoding:
+    """One `.rq` stream on its way to audio.
+
+    header; sample_rate of the output in Hz; n_samples of the output, where it is known beforehand;
+    damage: what was found so far, with `keep_going`. Raises as `decode_file` does.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        model: str | Path | Codec | None,
+        *,
+        n_q: int | None = None,
+        sample_rate: int | None = None,
+        start_seconds: float = 0.0,
+        duration_seconds: float | None = None,
+        keep_going: bool = False,
+    ) -> None:
+        self._reader = Reader(file, keep_going=keep_going)
+        self.header = self._reader.header
+        self._space = self.header.space.first(self.header.space.n_q if n_q is None else n_q)
+        self._codec = self._find_codec(model)
+        self.sample_rate = sample_rate or self.header.source.sample_rate
+        end = self._reader.end()
+        total = None if end is None else self._output_length(end.n_samples)
+        self._start = self._start_sample(start_seconds, total)
+        self._stop: int | None = None  # without a stretch, the stream's own end stops
+        self.n_samples = None if total is None else total - self._start
+        if duration_seconds is not None:
+            wanted = max(0, round(duration_seconds * self.sample_rate))
+            self.n_samples = wanted if self.n_samples is None else min(wanted, self.n_samples)
+            self._stop = self._start + wanted
+
+    @property
+    def damage(self) -> list[Damage]:
+        """Damaged places met so far."""
+        return self._reader.damage
+
+    def blocks(self) -> Iterator[Floats]:
+        """The audio, block [T, C] by block."""
+        first_frame = self._first_frame()
+        position = first_frame * self._space.hop_length * self.sample_rate // self._space.sample_rate
+        for block in self._decode_from(first_frame, position):
+            begin = max(0, self._start - position)
+            end = None if self._stop is None else max(0, self._stop - position)
+            position += len(block)
+            yield block[begin:end]
+            if self._stop is not None and position >= self._stop:
+                return
+
+    def _find_codec(self, model: str | Path | Codec | None) -> Codec:
+        if model is None:
+            return load_for(self.header.space)
+        codec = model if isinstance(model, Codec) else load(model)
+        codec.check_space(self.header.space)
+        return codec
+
+    def _output_length(self, n_samples: int) -> int:
+        return output_length(n_samples, self.header.source.sample_rate, self.sample_rate)
+
+    def _start_sample(self, start_seconds: float, total: int | None) -> int:
+        """First output sample that is wanted."""
+        start = round(start_seconds * self.sample_rate)
+        if start < 0 or (total is not None and start > total):
+            limit = "" if total is None else f" to {total / self.sample_rate:.3f}"
+            raise ValueError(f"start at {start_seconds:g} s: expected 0{limit}")
+        return start
+
+    def _first_frame(self) -> int:
+        """Where decoding must begin so that all is settled by the first sample that is wanted."""
+        space = self._space
+        wanted = self._start / self.sample_rate - RESAMPLER_MARGIN_SECONDS
+        reached = (wanted * space.sample_rate + space.delay) / space.hop_length
+        latest = math.floor(reached) - self._codec.model.decoder.receptive_field
+        unit = start_alignment(space.sample_rate, self.sample_rate, space.hop_length)
+        unit = math.lcm(unit, space.frames_per_code[0])
+        return max(0, latest // unit * unit)
+
+    def _decode_from(self, first_frame: int, position: int) -> Iterator[Floats]:
+        """Blocks of output from `first_frame` on, whose first sample is output sample `position`."""
+        if first_frame:
+            self._reader.seek_frame(first_frame)
+        # a live stream is decoded as promptly as it was made
+        block_frames = min(file_block_frames(self._space), self.header.frames_per_group)
+        source = self.header.source
+        decoder = StreamDecoder(self._codec.model, self._space, source, self.sample_rate, block_frames)
+        for group in self._reader:
+            skipped = max(0, first_frame - group.first_frame)
+            n_frames = group.n_frames - skipped
+            if group.levels is None:
+                yield decoder.push_lost(n_frames)
+            else:
+                pairs = zip(group.levels, self._space.frames_per_code, strict=False)
+                levels = tuple(level[:, skipped // span :] for level, span in pairs)
+                yield decoder.push(Codes(self._space, source, n_frames, levels, None))
+        n_samples = self._reader.n_samples
+        yield decoder.finish(None if n_samples is None else self._output_length(n_samples) - position)
+
+
+def decode_to(decoding: Decoding, writer: AudioWriter, progress: Progress = lambda _: None) -> None:
+    """Writes all audio of `decoding`."""
+    for block in decoding.blocks():
+        writer.write(block)
+        progress(writer.n_samples / decoding.sample_rate)

@@ -1,0 +1,124 @@
+"""CodecModel: encoder, residual quantizer, decoder. One forward for whole clips, blocks and streams."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiocodec.model.config import ModelConfig
+from audiocodec.model.decoder import build_decoder
+from audiocodec.model.encoder import build_encoder
+from audiocodec.model.layers import CodecState
+from audiocodec.model.quantizer import Quantized, ResidualQuantizer
+
+
+class EncoderOutput(NamedTuple):
+    """audio_codes [B, n_q, F] (int64, 0 beyond an item's frames); frames [B]: how many frames each item has."""
+
+    audio_codes: Tensor
+    frames: Tensor
+
+
+class DecoderOutput(NamedTuple):
+    """audio_values [B, 1, T], float32."""
+
+    audio_values: Tensor
+
+
+class TrainingOutput(NamedTuple):
+    """audio [B, 1, T] (lagging `delay` samples), latents [B, D, F], and the quantizer's part if it was on."""
+
+    audio: Tensor
+    latents: Tensor
+    quantized: Quantized | None
+
+
+class CodecModel(nn.Module):
+    """The neural codec of one mono lane; what it is made of is `config`.
+
+    >>> model = CodecModel(ModelConfig()).eval()
+    >>> codes = model.encode(torch.zeros(1, 1, 24000), n_q=4).audio_codes
+    >>> codes.shape, model.decode(codes).audio_values.shape
+    (torch.Size([1, 4, 78]), torch.Size([1, 1, 24000]))
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = build_encoder(config)
+        self.quantizer = ResidualQuantizer(config.quantizer, config.latent_dim)
+        self.decoder = build_decoder(config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def encode_block(self, audio: Tensor, state: CodecState, n_q: int) -> tuple[Tensor, CodecState]:
+        """The next samples [B, 1, F * hop_length] -> codes [B, n_q, F], state.
+
+        F must be a multiple of the coarsest level's frames_per_code. The first state is
+        `encoder.initial_state(B)`.
+        """
+        latents, state = self.encoder(audio, state)
+        return self.quantizer.encode(latents, n_q), state
+
+    def decode_block(self, codes: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
+        """The next codes [B, n_q, F] -> audio [B, 1, F * hop_length] that lags `config.delay` samples, state."""
+        return self.decoder(self.quantizer.decode(codes), state)
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor, n_q: int | None = None, lengths: Tensor | None = None) -> EncoderOutput:
+        """Codes of whole clips.
+
+        audio [B, 1, T] float32 at the model's rate; n_q levels (all by default); lengths [B]: valid samples of
+        each item (T by default). An item gets the codes that it gets alone. Raises ValueError on a wrong shape.
+        """
+        if audio.ndim != 3 or audio.shape[1] != 1:
+            raise ValueError(f"audio of shape {tuple(audio.shape)}: expected [B, 1, T]")
+        n_q = self._check_levels(n_q)
+        batch_size, _, n_samples = audio.shape
+        if lengths is None:
+            lengths = torch.full((batch_size,), n_samples, device=audio.device)
+        hop, span = self.config.hop_length, self.config.quantizer.frames_per_code[0]
+        frames = torch.where(lengths > 0, -(-(lengths + self.config.delay) // hop), 0)
+        n_frames = -(-int(frames.max()) // span) * span
+        valid = torch.arange(n_samples, device=audio.device) < lengths[:, None]
+        audio = F.pad(audio * valid[:, None], (0, n_frames * hop - n_samples))
+        codes, _ = self.encode_block(audio, self.encoder.initial_state(batch_size), n_q)
+        inside = torch.arange(n_frames, device=audio.device) < frames[:, None]
+        return EncoderOutput((codes * inside[:, None])[..., : int(frames.max())], frames)
+
+    @torch.inference_mode()
+    def decode(self, audio_codes: Tensor, length: int | None = None) -> DecoderOutput:
+        """Audio of whole clips.
+
+        audio_codes [B, n_q, F] of the first n_q levels -> audio_values [B, 1, length];
+        length is all that the frames hold unless given: up to one hop more than was encoded.
+        """
+        if audio_codes.ndim != 3:
+            raise ValueError(f"codes of shape {tuple(audio_codes.shape)}: expected [B, n_q, F]")
+        self._check_levels(audio_codes.shape[1])
+        state = self.decoder.initial_state(len(audio_codes))
+        audio, _ = self.decode_block(audio_codes, state)
+        return DecoderOutput(audio[..., self.config.delay :][..., :length])
+
+    def forward(self, audio: Tensor, n_q: Tensor | None, noise: float = 0.0) -> TrainingOutput:
+        """Training pass on crops [B, 1, F * hop_length].
+
+        n_q [B]: levels of each item; None leaves the quantizer out. noise: deviation of Gaussian noise that
+        is added to the latents (which are normalised to 1) when the quantizer is out.
+        """
+        batch_size = len(audio)
+        latents, _ = self.encoder(audio, self.encoder.initial_state(batch_size))
+        quantized = None if n_q is None else self.quantizer(latents, n_q)
+        bottleneck = latents + noise * torch.randn_like(latents) if quantized is None else quantized.quantized
+        decoded, _ = self.decoder(bottleneck, self.decoder.initial_state(batch_size))
+        return TrainingOutput(decoded, latents, quantized)
+
+    def _check_levels(self, n_q: int | None) -> int:
+        n_q = self.quantizer.n_q if n_q is None else n_q
+        if not 1 <= n_q <= self.quantizer.n_q:
+            raise ValueError(f"{n_q} levels asked for: this model has 1 to {self.quantizer.n_q}")
+        return n_q

@@ -1,0 +1,105 @@
+"""Decoders: quantized latents [B, D, F] -> audio [B, 1, F * hop_length], in blocks, with explicit state."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiocodec.model.config import ModelConfig, SpectralConfig
+from audiocodec.model.encoder import analysis_window
+from audiocodec.model.layers import (
+    CausalConv1d,
+    CausalConvTranspose1d,
+    CausalSequence,
+    CodecState,
+    ConvNeXtBlock,
+    ResidualUnit,
+    overlap_add,
+)
+
+MAX_LOG_MAGNITUDE = 6.0  # e^6 in one bin is far beyond a full-scale sine's; a wild prediction stays finite
+
+
+class SpectralDecoder(nn.Module):
+    """ConvNeXt blocks at the frame rate, then magnitude and phase of each frame's spectrum, overlap-added.
+
+    Output lags window_length - hop_length samples behind the frames: a sample is done when its last window is.
+    Source: the inverse-STFT head of Vocos (Siuzdak 2023), made causal.
+    """
+
+    def __init__(self, config: SpectralConfig, hop_length: int, latent_dim: int) -> None:
+        super().__init__()
+        self.hop_length = hop_length
+        window = analysis_window(config.window_length)
+        # the squared windows add up to window_length / (2 hop_length) everywhere
+        self.register_buffer("window", window * (2 * hop_length / config.window_length), persistent=False)
+        self.embed = nn.Linear(latent_dim, config.dim)
+        self.blocks = CausalSequence(
+            [
+                ConvNeXtBlock(config.dim, config.kernel_size, config.expansion, 1 / config.n_blocks)
+                for _ in range(config.n_blocks)
+            ]
+        )
+        self.norm = nn.LayerNorm(config.dim)
+        self.head = nn.Linear(config.dim, 2 * (config.window_length // 2 + 1))
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames before the current one that its output depends on."""
+        return self.blocks.receptive_field + len(self.window) // self.hop_length - 1
+
+    def initial_state(self, batch_size: int) -> CodecState:
+        overlap = len(self.window) - self.hop_length
+        return CodecState(self.window.new_zeros(batch_size, overlap), self.blocks.initial_state(batch_size))
+
+    def forward(self, quantized: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
+        x = self.embed(quantized.transpose(1, 2)).transpose(1, 2)
+        x, layers = self.blocks(x, state.layers)
+        log_magnitude, phase = self.head(self.norm(x.transpose(1, 2))).float().chunk(2, dim=-1)
+        with torch.autocast(x.device.type, enabled=False):
+            magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
+            frames = torch.fft.irfft(torch.polar(magnitude, phase), n=len(self.window)) * self.window
+            audio, samples = self.overlap(frames, state.samples)
+        return audio.unsqueeze(1), CodecState(samples, layers)
+
+    def overlap(self, frames: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """frames [B, F, window], what earlier frames left [B, overlap] -> audio [B, F * hop], what is left now."""
+        n_samples = (frames.shape[1] - 1) * self.hop_length + frames.shape[2]
+        summed = F.fold(
+            frames.transpose(1, 2), (1, n_samples), (1, frames.shape[2]), stride=(1, self.hop_length)
+        )
+        return overlap_add(summed[:, 0, 0], samples)
+
+
+class StridedDecoder(nn.Module):
+    """The strided encoder's mirror image: transposed convolutions from the frame rate up to the waveform."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        strided = config.strided
+        channels = strided.channels * 2 ** len(strided.strides)
+        layers: list[nn.Module] = [CausalConv1d(config.latent_dim, channels, strided.kernel_size)]
+        for stride in reversed(strided.strides):
+            layers += [CausalConvTranspose1d(channels, channels // 2, 2 * stride, stride=stride)]
+            channels //= 2
+            layers += [ResidualUnit(channels, 3, dilation) for dilation in strided.dilations]
+        self.layers = CausalSequence([*layers, CausalConv1d(channels, 1, strided.kernel_size)])
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames before the current one that its output depends on."""
+        return self.layers.receptive_field
+
+    def initial_state(self, batch_size: int) -> CodecState:
+        states = self.layers.initial_state(batch_size)
+        return CodecState(states[0].new_zeros(batch_size, 0), states)
+
+    def forward(self, quantized: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
+        audio, layers = self.layers(quantized, state.layers)
+        return audio.float(), CodecState(state.samples, layers)
+
+
+def build_decoder(config: ModelConfig) -> SpectralDecoder | StridedDecoder:
+    """The decoder that `config` describes."""
+    if config.transform == "spectral":
+        return SpectralDecoder(config.spectral, config.hop_length, config.latent_dim)
+    return StridedDecoder(config)

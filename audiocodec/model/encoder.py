@@ -1,0 +1,89 @@
+"""Encoders: audio [B, 1, F * hop_length] -> latents [B, D, F], in blocks, with explicit state."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiocodec.model.config import ModelConfig, SpectralConfig
+from audiocodec.model.layers import CausalConv1d, CausalSequence, CodecState, ConvNeXtBlock, ResidualUnit
+
+
+def analysis_window(length: int) -> Tensor:
+    """Square root of a periodic Hann window: applied twice (analysis, synthesis) it overlap-adds to a constant."""
+    return torch.hann_window(length, periodic=True).sqrt()
+
+
+class SpectralEncoder(nn.Module):
+    """Short-time spectra at the frame rate, then ConvNeXt blocks.
+
+    Frame f sees the samples up to (f + 1) * hop_length: the last window_length of them through the transform,
+    earlier frames through the convolutions.
+    """
+
+    def __init__(self, config: SpectralConfig, hop_length: int, latent_dim: int) -> None:
+        super().__init__()
+        self.hop_length = hop_length
+        self.register_buffer("window", analysis_window(config.window_length), persistent=False)
+        n_bins = config.window_length // 2 + 1
+        self.embed = nn.Linear(3 * n_bins, config.dim)
+        self.embed_norm = nn.LayerNorm(config.dim)
+        self.blocks = CausalSequence(
+            [
+                ConvNeXtBlock(config.dim, config.kernel_size, config.expansion, 1 / config.n_blocks)
+                for _ in range(config.n_blocks)
+            ]
+        )
+        self.project = nn.Linear(config.dim, latent_dim)
+
+    def initial_state(self, batch_size: int) -> CodecState:
+        overlap = len(self.window) - self.hop_length
+        return CodecState(self.window.new_zeros(batch_size, overlap), self.blocks.initial_state(batch_size))
+
+    def forward(self, audio: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
+        samples = torch.cat([state.samples, audio[:, 0]], dim=-1)
+        x = self.embed_norm(self.embed(self.features(samples)))
+        x, layers = self.blocks(x.transpose(1, 2), state.layers)
+        latents = self.project(x.transpose(1, 2)).float()
+        # normalised frames: their scale cannot drift away from the codebooks'
+        latents = F.layer_norm(latents, latents.shape[-1:]).transpose(1, 2)
+        return latents, CodecState(samples[:, samples.shape[-1] - state.samples.shape[-1] :], layers)
+
+    def features(self, samples: Tensor) -> Tensor:
+        """samples [B, T] -> [B, F, 3 * bins]: log magnitude, and the compressed spectrum's two parts."""
+        with torch.autocast(samples.device.type, enabled=False):
+            frames = samples.float().unfold(-1, len(self.window), self.hop_length) * self.window
+            spectrum = torch.view_as_real(torch.fft.rfft(frames))
+            power = spectrum.square().sum(-1) + 1e-6
+            compressed = spectrum * power.pow(-0.35).unsqueeze(-1)  # magnitude to the power of .3
+            return torch.cat([0.25 * power.log(), compressed[..., 0], compressed[..., 1]], dim=-1)
+
+
+class StridedEncoder(nn.Module):
+    """Strided convolutions from the waveform down to the frame rate. Source: Zeghidour et al. 2021, fig. 3."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        strided = config.strided
+        channels = strided.channels
+        layers: list[nn.Module] = [CausalConv1d(1, channels, strided.kernel_size)]
+        for stride in strided.strides:
+            layers += [ResidualUnit(channels, 3, dilation) for dilation in strided.dilations]
+            layers += [CausalConv1d(channels, 2 * channels, 2 * stride, stride=stride)]
+            channels *= 2
+        self.layers = CausalSequence([*layers, CausalConv1d(channels, config.latent_dim, 3)])
+
+    def initial_state(self, batch_size: int) -> CodecState:
+        states = self.layers.initial_state(batch_size)
+        return CodecState(states[0].new_zeros(batch_size, 0), states)
+
+    def forward(self, audio: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
+        latents, layers = self.layers(audio, state.layers)
+        latents = F.layer_norm(latents.float().transpose(1, 2), latents.shape[1:2]).transpose(1, 2)
+        return latents, CodecState(state.samples, layers)
+
+
+def build_encoder(config: ModelConfig) -> SpectralEncoder | StridedEncoder:
+    """The encoder that `config` describes."""
+    if config.transform == "spectral":
+        return SpectralEncoder(config.spectral, config.hop_length, config.latent_dim)
+    return StridedEncoder(config)

@@ -1,0 +1,151 @@
+"""Causal layers. Each is `forward(x, state) -> (y, state)`; state is what the next block of time needs.
+
+So a whole clip, its blocks one by one, and a live stream are the same computation.
+"""
+
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CausalConv1d(nn.Module):
+    """1-D convolution that sees the past only.
+
+    x [B, C_in, T] with T a multiple of `stride`, state [B, C_in, context] -> y [B, C_out, T / stride], state.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(
+            in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups
+        )
+        self.context = dilation * (kernel_size - 1) + 1 - stride
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.conv.weight.new_zeros(batch_size, self.conv.in_channels, self.context)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.cat([state.to(x.dtype), x], dim=-1)
+        return self.conv(x), x[..., x.shape[-1] - self.context :]
+
+
+class CausalConvTranspose1d(nn.Module):
+    """Transposed convolution whose overlap into the next block is kept as state.
+
+    x [B, C_in, T], state [B, C_out, kernel_size - stride] -> y [B, C_out, T * stride], state.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_channels, 1))
+        self.stride = stride
+        self.overlap = kernel_size - stride
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.bias.new_zeros(batch_size, self.conv.out_channels, self.overlap)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = overlap_add(self.conv(x), state)
+        return y + self.bias, state
+
+
+def overlap_add(y: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Adds the overlap of the blocks before to y [..., n + overlap]; returns y [..., n] and the overlap that is left."""
+    overlap = state.shape[-1]
+    n = y.shape[-1] - overlap
+    y = y + F.pad(state.to(y.dtype), (0, n))
+    return y[..., :n], y[..., n:]
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise causal convolution over frames, then a two-layer network on each frame, added to the input.
+
+    x [B, D, F] -> y [B, D, F]. Source: Liu et al. 2022, fig. 4; in one dimension as in Vocos (Siuzdak 2023).
+    """
+
+    def __init__(self, dim: int, kernel_size: int, expansion: int, scale: float) -> None:
+        super().__init__()
+        self.depthwise = CausalConv1d(dim, dim, kernel_size, groups=dim)
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, expansion * dim)
+        self.narrow = nn.Linear(expansion * dim, dim)
+        self.scale = nn.Parameter(torch.full((dim,), scale))
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.depthwise.initial_state(batch_size)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = self.depthwise(x, state)
+        y = self.norm(y.transpose(1, 2))
+        y = self.scale * self.narrow(F.gelu(self.widen(y)))
+        return x + y.transpose(1, 2), state
+
+
+class ResidualUnit(nn.Module):
+    """Dilated convolution and a 1x1 convolution, added to the input. Source: Zeghidour et al. 2021, fig. 3."""
+
+    def __init__(self, channels: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.dilated = CausalConv1d(channels, channels, kernel_size, dilation=dilation)
+        self.pointwise = nn.Conv1d(channels, channels, 1)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.dilated.initial_state(batch_size)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = self.dilated(F.elu(x), state)
+        return x + self.pointwise(F.elu(y)), state
+
+
+States = tuple[Tensor, ...]
+
+
+class CausalSequence(nn.Module):
+    """Causal layers one after another; the state is the tuple of theirs."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    @property
+    def receptive_field(self) -> int:
+        """Time steps of the input, before the current one, that the output depends on."""
+        reach, upsampling = Fraction(0), 1
+        for module in self.modules():
+            if isinstance(module, CausalConvTranspose1d):
+                reach += Fraction(module.overlap, upsampling * module.stride)
+                upsampling *= module.stride
+            elif isinstance(module, CausalConv1d):
+                reach += Fraction(module.context, upsampling)
+        return math.ceil(reach)
+
+    def initial_state(self, batch_size: int) -> States:
+        return tuple(layer.initial_state(batch_size) for layer in self.layers)
+
+    def forward(self, x: Tensor, states: States) -> tuple[Tensor, States]:
+        after = []
+        for layer, state in zip(self.layers, states, strict=True):
+            x, state = layer(x, state)
+            after.append(state)
+        return x, tuple(after)
+
+
+class CodecState(NamedTuple):
+    """What an encoder or a decoder carries from block to block: samples of the transform, states of the layers."""
+
+    samples: Tensor
+    layers: States

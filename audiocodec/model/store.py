@@ -1,0 +1,103 @@
+"""Models on disk: a folder with `config.json` and `model.safetensors` (half precision), shipped or the user's own."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+
+from audiocodec.codes import CODE_SPACE_ID_BYTES, CodeSpace
+from audiocodec.errors import ModelError
+from audiocodec.model.codec import CodecModel
+from audiocodec.model.config import ModelConfig, from_dict
+
+DEFAULT_MODEL = "general-24khz-1"
+SHIPPED = Path(__file__).parent.parent / "models"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(folder.parent.name for folder in SHIPPED.glob(f"*/{CONFIG}"))
+
+
+def model_folder(name: str) -> Path:
+    """Folder of a shipped model by name, or of any model by path. Raises ModelError if there is none.
+
+    >>> model_folder(DEFAULT_MODEL).name == DEFAULT_MODEL
+    True
+    """
+    folder = SHIPPED / name if name in shipped_models() else Path(name)
+    if not (folder / CONFIG).is_file():
+        known = ", ".join(shipped_models()) or "none"
+        raise ModelError(
+            f"{name}: no such model; expected one of: {known}, or a folder with {CONFIG} and {WEIGHTS}"
+        )
+    return folder
+
+
+def code_space(model: CodecModel) -> CodeSpace:
+    """What the model's codes mean. Its id is a hash of the facts and codebooks that decoding depends on.
+
+    A decoder that is trained further on the same codebooks keeps it; any other quantizer has another one.
+    """
+    config, quantizer = model.config, model.config.quantizer
+    facts = {
+        "sample_rate": config.sample_rate,
+        "hop_length": config.hop_length,
+        "delay": config.delay,
+        "latent_dim": config.latent_dim,
+        "quantizer": asdict(quantizer),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for level in model.quantizer.levels:
+        digest.update(level.codebook.detach().cpu().float().numpy().astype("<f4").tobytes())
+    return CodeSpace(
+        id=digest.digest()[:CODE_SPACE_ID_BYTES],
+        model=config.name,
+        sample_rate=config.sample_rate,
+        hop_length=config.hop_length,
+        delay=config.delay,
+        codebook_sizes=quantizer.codebook_sizes,
+        frames_per_code=quantizer.frames_per_code,
+    )
+
+
+def save_model(model: CodecModel, folder: Path, name: str) -> None:
+    """Writes `config.json` and `model.safetensors` in half precision; whole files replace old ones."""
+    weights = {key: tensor.detach().cpu().half().contiguous() for key, tensor in model.state_dict().items()}
+    stored = CodecModel(replace(model.config, name=name))
+    stored.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
+    metadata = {"format": "audiocodec model 1", "code_space": code_space(stored).id.hex()}
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / CONFIG, (json.dumps(asdict(stored.config), indent=1) + "\n").encode())
+    _replace(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def load_model(folder: Path) -> CodecModel:
+    """Reads a model folder, in float32, ready to code. Raises ModelError if its files are damaged or do not fit."""
+    try:
+        config = from_dict(ModelConfig, json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
+        with safetensors.safe_open(folder / WEIGHTS, "pt") as file:
+            recorded = (file.metadata() or {}).get("code_space")
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{folder}: cannot read the model: {error}; get its files again") from error
+    model = CodecModel(config)
+    try:
+        model.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
+    except RuntimeError as error:
+        raise ModelError(f"{folder}: {WEIGHTS} does not fit {CONFIG}; get both from one place") from error
+    found = code_space(model).id.hex()
+    if found != recorded:
+        raise ModelError(f"{folder}: the codebooks are damaged: code space {found}, expected {recorded}")
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,176 @@
+"""Streams: the caller pushes audio or codes as they come; the model runs on blocks of a fixed number of frames.
+
+A whole file is a stream that happens to be known, so whole, chunked and streamed coding are one computation.
+The block length matters to the last bit only (another matrix shape may round otherwise), which is why the
+caller's pieces are collected to blocks of one length before the model sees them.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audiocodec.codes import Codes, CodeSpace, Source
+from audiocodec.lanes import LaneMerger, LaneSplitter
+from audiocodec.model.codec import CodecModel
+
+Floats = NDArray[np.float32]
+
+FILE_BLOCK_SECONDS = 1.0  # fast: for files
+LIVE_BLOCK_FRAMES = 2  # prompt: for live use; rounded up to the slowest level's frames per code
+
+
+def file_block_frames(space: CodeSpace) -> int:
+    """Frames of a block for files: about a second, a whole number of the slowest level's codes."""
+    return _whole_codes(round(FILE_BLOCK_SECONDS * space.frame_rate), space)
+
+
+def live_block_frames(space: CodeSpace) -> int:
+    """Frames of a block for live use."""
+    return _whole_codes(LIVE_BLOCK_FRAMES, space)
+
+
+def _checked(block_frames: int, space: CodeSpace) -> int:
+    if block_frames < 1 or block_frames % space.frames_per_code[0]:
+        raise ValueError(
+            f"blocks of {block_frames} frames: expected a multiple of {space.frames_per_code[0]}"
+        )
+    return block_frames
+
+
+def _whole_codes(n_frames: int, space: CodeSpace) -> int:
+    slowest = space.frames_per_code[0]
+    return max(1, -(-n_frames // slowest)) * slowest
+
+
+class StreamEncoder:
+    """Audio blocks of any length in, `Codes` of whole model blocks out.
+
+    n_q: levels; block_frames: frames per model block, a multiple of the slowest level's frames per code.
+    source: rate and channels of what is pushed.
+
+    >>> import audiocodec
+    >>> encoder = audiocodec.load().stream_encoder(24000, channels=1, n_q=4)
+    >>> encoder.push(np.zeros((24000, 1), np.float32)).n_frames, encoder.finish().n_frames
+    (74, 4)
+    """
+
+    def __init__(
+        self, model: CodecModel, space: CodeSpace, source: Source, n_q: int, block_frames: int
+    ) -> None:
+        self._model, self._space, self.source, self._n_q = model, space.first(n_q), source, n_q
+        self._splitter = LaneSplitter(source.sample_rate, source.channels, space.sample_rate)
+        self._block_samples = _checked(block_frames, space) * space.hop_length
+        self._waiting: Floats = np.zeros((source.channels, 0), np.float32)
+        self._state = model.encoder.initial_state(source.channels)
+        self._n_lane_samples = 0
+        self._n_frames = 0
+
+    def push(self, audio: Floats) -> Codes:
+        """Next samples [T, C] (or [T] for mono), float32 in [-1, 1] -> codes of the blocks they complete, maybe none."""
+        block = audio[:, None] if audio.ndim == 1 else audio
+        return self._encode(self._splitter.push(block), n_samples=None)
+
+    def finish(self) -> Codes:
+        """The last codes; their `n_samples` is the length of the whole recording. Nothing can be pushed after."""
+        rest = self._splitter.finish()
+        n_samples = self._splitter.n_samples
+        total = self._space.n_frames(self._n_lane_samples + rest.shape[1])
+        missing = total * self._space.hop_length - self._n_lane_samples - rest.shape[1]
+        fill = max(0, missing) + self._block_samples - 1  # the last block is coded whole, then cut
+        return self._encode(
+            np.pad(rest, ((0, 0), (0, fill))), n_samples=n_samples, most_frames=total - self._n_frames
+        )
+
+    def _encode(self, lanes: Floats, *, n_samples: int | None, most_frames: int | None = None) -> Codes:
+        """Codes of the blocks that `lanes` [lanes, T] complete, cut to `most_frames`."""
+        self._n_lane_samples += lanes.shape[1]
+        self._waiting = np.concatenate([self._waiting, lanes], axis=1)
+        coded = [np.zeros((len(lanes), self._n_q, 0), np.int16)]
+        while self._waiting.shape[1] >= self._block_samples:
+            block, self._waiting = np.split(self._waiting, [self._block_samples], axis=1)
+            coded.append(self._encode_block(block))
+        codes = np.concatenate(coded, axis=2)[:, :, :most_frames]
+        self._n_frames += codes.shape[2]
+        spans = self._space.frames_per_code
+        levels = tuple(np.ascontiguousarray(codes[:, n, ::span]) for n, span in enumerate(spans))
+        return Codes(self._space, self.source, codes.shape[2], levels, n_samples)
+
+    @torch.inference_mode()
+    def _encode_block(self, block: Floats) -> NDArray[np.int16]:
+        device = self._model.device
+        audio = torch.from_numpy(np.ascontiguousarray(block)).unsqueeze(1).to(device)
+        codes, self._state = self._model.encode_block(audio, self._state, self._n_q)
+        return codes.cpu().numpy().astype(np.int16)
+
+
+class StreamDecoder:
+    """`Codes` of any number of frames in, audio blocks out.
+
+    out_rate: sample rate of the audio in Hz. What comes out lags by the model's delay and by one hop.
+
+    >>> import audiocodec
+    >>> codec = audiocodec.load()
+    >>> decoder = codec.stream_decoder(24000, channels=1)
+    >>> codes = codec.encode(np.zeros(24000, np.float32), 24000, n_q=4)
+    >>> len(decoder.push(codes)) + len(decoder.finish(24000))
+    24000
+    """
+
+    def __init__(
+        self, model: CodecModel, space: CodeSpace, source: Source, out_rate: int, block_frames: int
+    ) -> None:
+        self._model, self._space, self._block_frames = model, space, _checked(block_frames, space)
+        hop_seconds = space.hop_length / space.sample_rate
+        self._merger = LaneMerger(
+            space.sample_rate, source.channels, out_rate, hold=2 + int(hop_seconds * out_rate)
+        )
+        self._state = model.decoder.initial_state(source.channels)
+        self._waiting = np.zeros((source.channels, space.n_q, 0), np.int16)
+        self._lost = np.zeros(0, np.bool_)  # for each waiting frame
+        self._to_skip = space.delay
+
+    def push(self, codes: Codes) -> Floats:
+        """Next codes -> the audio [T, C] that is surely the recording's; T may be 0."""
+        spans = zip(codes.levels, self._space.frames_per_code, strict=False)
+        levels = [level.repeat(span, axis=1)[:, : codes.n_frames] for level, span in spans]
+        return self._push(np.stack(levels, axis=1), lost=False)
+
+    def push_lost(self, n_frames: int) -> Floats:
+        """`n_frames` frames whose codes were lost: silence in their place."""
+        n_lanes, n_q, _ = self._waiting.shape
+        return self._push(np.zeros((n_lanes, n_q, n_frames), np.int16), lost=True)
+
+    def finish(self, n_samples: int | None = None) -> Floats:
+        """The last audio [T, C], so that all of it has `n_samples`; None: all that the frames hold.
+
+        Raises FormatError when the frames cannot be those of so many samples.
+        """
+        n_left = self._waiting.shape[2]
+        self._waiting = np.pad(self._waiting, ((0, 0), (0, 0), (0, -n_left % self._block_frames)))
+        self._lost = np.pad(self._lost, (0, -n_left % self._block_frames))
+        last = self._merger.push(self._decode_waiting(n_left))
+        return np.concatenate([last, self._merger.finish(n_samples)])
+
+    def _push(self, codes: NDArray[np.int16], *, lost: bool) -> Floats:
+        self._waiting = np.concatenate([self._waiting, codes], axis=2)
+        self._lost = np.concatenate([self._lost, np.full(codes.shape[2], lost)])
+        return self._merger.push(self._decode_waiting(self._waiting.shape[2]))
+
+    def _decode_waiting(self, n_frames: int) -> Floats:
+        """Lanes [lanes, T] of all whole blocks that wait, cut to `n_frames`."""
+        decoded = [np.zeros((len(self._waiting), 0), np.float32)]
+        while self._waiting.shape[2] >= self._block_frames:
+            block, self._waiting = np.split(self._waiting, [self._block_frames], axis=2)
+            lost, self._lost = np.split(self._lost, [self._block_frames])
+            decoded.append(self._decode_block(block) * ~lost.repeat(self._space.hop_length))
+        lanes = np.concatenate(decoded, axis=1)[:, : n_frames * self._space.hop_length]
+        skipped = min(self._to_skip, lanes.shape[1])
+        self._to_skip -= skipped
+        return lanes[:, skipped:]
+
+    @torch.inference_mode()
+    def _decode_block(self, block: NDArray[np.int16]) -> Floats:
+        codes = torch.from_numpy(block.astype(np.int64)).to(self._model.device)
+        audio, self._state = self._model.decode_block(codes, self._state)
+        decoded: Floats = audio[:, 0].cpu().numpy()
+        return decoded

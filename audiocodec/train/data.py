@@ -1,0 +1,163 @@
+"""Training audio: folders and `.tar` archives of any rate, kept as int16 in memory, cut into random crops."""
+
+import io
+import logging
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiocodec.errors import AudioError
+
+log = logging.getLogger(__name__)
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"})
+HELD_OUT_EVERY = 50  # without clips of their own for validation, one clip in so many is held out
+MIN_CLIP_SECONDS = 0.2
+SILENT_CROP_RMS = 1e-4
+MAX_TRIES = 8
+
+
+def audio_files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each audio file in a folder, in a `.tar` archive, or of one file, in a fixed order."""
+    if source.is_dir():
+        for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
+            yield str(path), path.read_bytes()
+    elif source.suffix == ".tar":
+        with tarfile.open(source) as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                if file is not None and Path(member.name).suffix.lower() in AUDIO_SUFFIXES:
+                    yield f"{source}/{member.name}", file.read()
+    elif source.suffix.lower() in AUDIO_SUFFIXES:
+        yield str(source), source.read_bytes()
+    else:
+        raise AudioError(f"{source}: expected a folder, a .tar archive or an audio file")
+
+
+def read_mono(data: bytes, sample_rate: int) -> NDArray[np.int16]:
+    """Audio file bytes -> int16 samples [T] at `sample_rate`, channels averaged."""
+    audio, source_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    mono = audio.mean(axis=1)
+    if source_rate != sample_rate:
+        mono = soxr.resample(mono, source_rate, sample_rate)
+    return np.asarray(np.clip(np.round(mono * 32767), -32768, 32767), np.int16)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips end to end in one int16 tensor; clip i is samples[starts[i] : starts[i + 1]]."""
+
+    names: tuple[str, ...]
+    samples: Tensor
+    starts: Tensor
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Clip as float32 [T]."""
+        return self.samples[int(self.starts[index]) : int(self.starts[index + 1])].float() / 32767
+
+    def to(self, device: torch.device) -> "Clips":
+        """The same clips with their samples on another device."""
+        return Clips(self.names, self.samples.to(device), self.starts)
+
+    def subset(self, indices: list[int]) -> "Clips":
+        """Some of the clips."""
+        return join([(self.names[i], self.samples[self.starts[i] : self.starts[i + 1]]) for i in indices])
+
+
+def join(clips: list[tuple[str, Tensor]]) -> Clips:
+    """Named int16 clips -> Clips."""
+    ends = np.cumsum([0, *(len(samples) for _, samples in clips)])
+    samples = torch.cat([samples for _, samples in clips]) if clips else torch.zeros(0, dtype=torch.int16)
+    return Clips(tuple(name for name, _ in clips), samples, torch.from_numpy(ends))
+
+
+def load_clips(sources: list[Path], sample_rate: int) -> Clips:
+    """All readable clips of `sources` at `sample_rate`; unreadable ones are named in a warning and left out.
+
+    Raises AudioError when nothing is left.
+    """
+
+    clips: list[tuple[str, Tensor] | None] = []
+    for source in sources:
+        if not source.exists():
+            raise AudioError(
+                f"{source}: no such file or folder; --data takes folders and .tar archives of audio"
+            )
+        files = audio_files(source)
+        with ThreadPoolExecutor() as pool:
+            # the files are read here, in order; decoding runs beside it, since libsndfile releases the lock
+            clips += pool.map(lambda file: read_clip(*file, sample_rate), files)
+    whole = [clip for clip in clips if clip is not None and len(clip[1]) >= MIN_CLIP_SECONDS * sample_rate]
+    if not whole:
+        raise AudioError(f"no audio of {MIN_CLIP_SECONDS} s or more in {', '.join(map(str, sources))}")
+    return join(whole)
+
+
+def read_clip(name: str, data: bytes, sample_rate: int) -> tuple[str, Tensor] | None:
+    """Name and int16 samples of one audio file; None, with a warning, if it cannot be read."""
+    try:
+        return name, torch.from_numpy(read_mono(data, sample_rate))
+    except (soundfile.LibsndfileError, ValueError) as error:
+        log.warning("%s: left out, cannot be read: %s", name, error)
+        return None
+
+
+def split_clips(clips: Clips, max_held_out: int = 24) -> tuple[Clips, Clips]:
+    """Clips to train on, and a few that are held out for validation (every 50th)."""
+    if len(clips) < 2:
+        return clips, clips
+    held_out = list(range(0, len(clips), HELD_OUT_EVERY))[:max_held_out]
+    rest = sorted(set(range(len(clips))) - set(held_out))
+    return clips.subset(rest), clips.subset(held_out)
+
+
+def random_crops(clips: Clips, batch_size: int, n_samples: int, generator: torch.Generator) -> Tensor:
+    """Random augmented crops [B, 1, T] float32: every second of audio is equally likely to be in one.
+
+    Near-silent crops are drawn again; clips shorter than T are padded at their end.
+    """
+    crops = draw_crops(clips, batch_size, n_samples, generator)
+    for _ in range(MAX_TRIES):
+        silent = crops.square().mean(1, keepdim=True).sqrt() < SILENT_CROP_RMS
+        if not silent.any():
+            break
+        crops = torch.where(silent, draw_crops(clips, batch_size, n_samples, generator), crops)
+    return augment(crops, generator).unsqueeze(1)
+
+
+def draw_crops(clips: Clips, batch_size: int, n_samples: int, generator: torch.Generator) -> Tensor:
+    """Crops [B, T] at random places of the clips."""
+    positions = torch.randint(len(clips.samples), (batch_size,), generator=generator)
+    index = torch.searchsorted(clips.starts, positions, right=True) - 1
+    first, last = clips.starts[index], clips.starts[index + 1]
+    start = torch.maximum(first, torch.minimum(positions, last - n_samples))
+    places = (start[:, None] + torch.arange(n_samples)).to(clips.samples.device)
+    inside = places < last[:, None].to(places.device)
+    return clips.samples[places.clamp(max=len(clips.samples) - 1)].float() / 32767 * inside
+
+
+def augment(crops: Tensor, generator: torch.Generator) -> Tensor:
+    """Random level (-24 to +6 dB, never clipped) and polarity; one crop in eight is mixed with its neighbour.
+
+    crops [B, T] -> [B, T].
+    """
+    batch_size = len(crops)
+    draw = torch.rand(3, batch_size, 1, generator=generator).to(crops.device)
+    mixed = (draw[0] < 0.125) * crops.roll(1, 0) * 10 ** (-draw[1])
+    crops = crops + mixed
+    peak = crops.abs().amax(1, keepdim=True).clamp(min=1e-4)
+    gain = 10 ** ((30 * draw[1] - 24) / 20)
+    sign = torch.where(draw[2] < 0.5, -1.0, 1.0)
+    return crops * sign * torch.minimum(gain, 0.99 / peak)

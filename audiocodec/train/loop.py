@@ -1,0 +1,199 @@
+"""The training loop: steps, log, checkpoints, validation, on a CPU, a GPU, or several under `torchrun`."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from audiocodec.errors import CodecError
+from audiocodec.model.store import save_model
+from audiocodec.train.data import Clips, load_clips, split_clips
+from audiocodec.train.recipe import Recipe
+from audiocodec.train.state import TrainingState, load_checkpoint, new_state, save_checkpoint
+from audiocodec.train.steps import train_step
+from audiocodec.train.validate import save_spectrograms, validate
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY_STEPS = 50
+CHECKPOINT_EVERY_SECONDS = 180
+TIMED_STEPS = 3
+MAX_VALIDATION_CLIPS = 24
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for whoever shows it."""
+
+    step: int
+    n_steps: int
+    stage: str
+    seconds_left: float
+    figures: dict[str, float]
+
+
+def train(
+    recipe: Recipe,
+    data: list[Path],
+    out: Path,
+    *,
+    valid: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    max_minutes: float | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Path:
+    """Trains what `recipe` says on the audio in `data`; returns the folder of the exported model.
+
+    out gets recipe.json, metrics.jsonl, checkpoint.pt, a PNG per validation, and model/ (averaged weights).
+    valid: a folder of clips to validate on; without it a few clips of the data are held out.
+    max_minutes ends the run in good order; `resume` goes on where the last checkpoint is, to the same result.
+    Under `torchrun` every process has its own crops, and gradients are averaged.
+    Raises CodecError if `out` holds a run already and `resume` is not given.
+    """
+    started = time.monotonic()
+    torch.set_flush_denormal(True)  # denormal numbers can make a step twenty times as slow
+    if threads is not None:
+        torch.set_num_threads(threads)
+    rank, place = join_processes(device)
+    state = new_state(recipe, place, rank)
+    open_run(state, out, resume)
+    clips, held_out = load_data(data, valid, recipe, place)
+    bf16 = bf16_pays(state)
+    hours = len(clips.samples) / recipe.model.sample_rate / 3600
+    log.info("%d clips, %.1f hours, bf16 %s", len(clips), hours, "on" if bf16 else "off")
+
+    deadline = started + 60 * (max_minutes if max_minutes is not None else float("inf"))
+    saved = began = time.monotonic()
+    first_step = state.step
+    history: list[dict[str, torch.Tensor]] = []
+    while state.step < recipe.n_steps and not agreed(time.monotonic() > deadline, place):
+        history.append(train_step(state, clips, bf16=bf16))
+        if rank == 0 and state.step % LOG_EVERY_STEPS == 0:
+            seconds_per_step = (time.monotonic() - began) / (state.step - first_step)
+            figures = mean_figures(history) | {"seconds_per_step": seconds_per_step}
+            append_metrics(out, state, figures)
+            left = min((recipe.n_steps - state.step) * seconds_per_step, deadline - time.monotonic())
+            stage, _ = recipe.stage_at(state.step - 1)
+            progress(Progress(state.step, recipe.n_steps, stage.name, left, figures))
+            history.clear()
+        if rank == 0 and time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS:
+            save_checkpoint(state, out / "checkpoint.pt")
+            saved = time.monotonic()
+        if rank == 0 and state.step % recipe.validate_every == 0:
+            report(state, held_out, out)
+    if rank == 0:
+        save_checkpoint(state, out / "checkpoint.pt")
+        report(state, held_out, out)
+    return out / "model"
+
+
+def join_processes(device: str) -> tuple[int, torch.device]:
+    """This process's rank and device; joins the others if `torchrun` started several."""
+    use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if "WORLD_SIZE" not in os.environ:
+        return 0, torch.device("cuda" if use_cuda else "cpu")
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if use_cuda:
+        torch.cuda.set_device(local_rank)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if use_cuda else "gloo")
+    return dist.get_rank(), torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
+
+
+def agreed(wish: bool, place: torch.device) -> bool:
+    """True as soon as any process wishes it: all stop at the same step."""
+    if not dist.is_initialized():
+        return wish
+    flag = torch.tensor(float(wish), device=place)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag)
+
+
+def open_run(state: TrainingState, out: Path, resume: bool) -> None:
+    """Makes the run's folder, or brings the state to where its last checkpoint stands."""
+    checkpoint = out / "checkpoint.pt"
+    if resume and checkpoint.exists():
+        load_checkpoint(state, checkpoint)
+    elif resume:
+        raise CodecError(f"{checkpoint}: no checkpoint to resume from; start without --resume")
+    elif checkpoint.exists():
+        raise CodecError(f"{out} holds a run already: go on with --resume, or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.json").write_text(json.dumps(asdict(state.recipe), indent=1) + "\n")
+
+
+def load_data(
+    data: list[Path], valid: Path | None, recipe: Recipe, place: torch.device
+) -> tuple[Clips, Clips]:
+    """Clips to train on, wholly on the device, and clips to validate on."""
+    clips = load_clips(data, recipe.model.sample_rate)
+    if valid is None:
+        clips, held_out = split_clips(clips)
+    else:
+        held_out = spread(load_clips([valid], recipe.model.sample_rate), MAX_VALIDATION_CLIPS)
+    return clips.to(place), held_out.to(place)
+
+
+def spread(clips: Clips, n: int) -> Clips:
+    """At most n clips, evenly chosen."""
+    step = max(1, len(clips) / n)
+    return clips.subset([int(i * step) for i in range(min(n, len(clips)))])
+
+
+def bf16_pays(state: TrainingState) -> bool:
+    """Whether bf16 autocast makes a forward and backward pass faster here; a GPU is taken to."""
+    if state.device.type == "cuda":
+        return True
+    random = torch.get_rng_state()
+    audio = torch.randn(state.recipe.data.batch_size, 1, state.recipe.crop_samples)
+    seconds = {}
+    for bf16 in (False, True):
+        times = []
+        for _ in range(TIMED_STEPS):
+            begun = time.monotonic()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                output = state.model(audio, None)
+            output.audio.square().mean().backward()
+            times.append(time.monotonic() - begun)
+        seconds[bf16] = min(times)
+    state.optimizer.zero_grad()
+    torch.set_rng_state(random)
+    return seconds[True] < seconds[False]
+
+
+def mean_figures(history: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """Means over the steps of each figure that any of them has."""
+    names = dict.fromkeys(name for figures in history for name in figures)
+    return {
+        name: float(torch.stack([figures[name].float() for figures in history if name in figures]).mean())
+        for name in names
+    }
+
+
+def append_metrics(out: Path, state: TrainingState, figures: dict[str, Any]) -> None:
+    """One line of metrics.jsonl: step, stage, figures."""
+    stage = state.recipe.stage_at(state.step - 1)[0].name
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": state.step, "stage": stage, **figures}) + "\n")
+
+
+def report(state: TrainingState, held_out: Clips, out: Path) -> None:
+    """Validates the averaged weights, draws the picture, exports the model."""
+    stage, _ = state.recipe.stage_at(max(0, state.step - 1))
+    random = torch.get_rng_state()
+    figures = validate(state.averaged, held_out, quantized=stage.quantize)
+    torch.set_rng_state(random)
+    append_metrics(out, state, {"valid": figures})
+    picture = out / f"spectrograms-{state.step:06d}.png"
+    save_spectrograms(state.averaged, held_out, picture, quantized=stage.quantize)
+    save_model(state.averaged, out / "model", state.recipe.model.name)
+    log.info("step %d: %s", state.step, ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))

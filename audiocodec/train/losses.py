@@ -1,0 +1,74 @@
+"""Reconstruction losses: log-mel spectra, and compressed complex spectra, at several windows each."""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+MEL_WINDOWS = (64, 128, 256, 512, 1024, 2048)
+MEL_BANDS = (8, 16, 32, 64, 80, 128)
+COMPLEX_WINDOWS = (256, 512, 1024, 2048)
+MEL_FLOOR = 1e-5
+COMPRESSION = 0.5  # magnitudes to this power: quiet bins count, loud ones do not rule
+
+
+@lru_cache
+def hann_window(length: int, device: torch.device) -> Tensor:
+    """Hann window scaled so that white noise of variance 1 has unit power in every bin."""
+    window = torch.hann_window(length, device=device)
+    return window / window.square().sum().sqrt()
+
+
+@lru_cache
+def mel_filters(n_bands: int, window_length: int, sample_rate: int, device: torch.device) -> Tensor:
+    """Triangular filters [bins, bands], peak 1, evenly spaced on the HTK mel scale from 0 to half the rate.
+
+    Windows too short to resolve the lowest bands leave some of them empty; those are left out.
+    """
+
+    def hz(mel: Tensor) -> Tensor:
+        return 700 * (10 ** (mel / 2595) - 1)
+
+    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    edges = hz(torch.linspace(0, top, n_bands + 2, dtype=torch.float64))
+    bins = torch.linspace(0, sample_rate / 2, window_length // 2 + 1, dtype=torch.float64)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    filters = torch.minimum(rising, falling).clamp(min=0)
+    return filters[:, filters.sum(0) > 0].float().to(device)
+
+
+def spectrum(audio: Tensor, window_length: int) -> Tensor:
+    """audio [B, T] -> short-time spectra [B, frames, bins, 2] (real, imaginary) with a hop of a quarter window."""
+    frames = audio.unfold(-1, window_length, window_length // 4)
+    return torch.view_as_real(torch.fft.rfft(frames * hann_window(window_length, audio.device)))
+
+
+def compressed_distance(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Mean |X |X|^(c-1) - Y |Y|^(c-1)| over both parts of two spectra [..., 2]."""
+    scaled = [
+        x * (x.square().sum(-1, keepdim=True) + 1e-8).pow((COMPRESSION - 1) / 2) for x in (ours, theirs)
+    ]
+    return (scaled[0] - scaled[1]).abs().mean()
+
+
+def mel_distance(ours: Tensor, theirs: Tensor, filters: Tensor) -> Tensor:
+    """Mean |log10 of mel magnitudes| difference of two spectra [..., bins, 2]; filters [bins, bands]."""
+    mels = [(x.square().sum(-1) + 1e-12).sqrt() @ filters for x in (ours, theirs)]
+    return (mels[0].clamp(min=MEL_FLOOR).log10() - mels[1].clamp(min=MEL_FLOOR).log10()).abs().mean()
+
+
+def reconstruction_losses(decoded: Tensor, audio: Tensor, sample_rate: int) -> dict[str, Tensor]:
+    """Distances of decoded and original audio [B, T] (aligned): {"mel": ..., "complex": ...}, means over windows."""
+    mel, phase = [], []
+    for window_length in sorted({*MEL_WINDOWS, *COMPLEX_WINDOWS}):
+        ours, theirs = spectrum(decoded, window_length), spectrum(audio, window_length)
+        if window_length in MEL_WINDOWS:
+            n_bands = MEL_BANDS[MEL_WINDOWS.index(window_length)]
+            mel.append(
+                mel_distance(ours, theirs, mel_filters(n_bands, window_length, sample_rate, audio.device))
+            )
+        if window_length in COMPLEX_WINDOWS:
+            phase.append(compressed_distance(ours, theirs))
+    return {"mel": torch.stack(mel).mean(), "complex": torch.stack(phase).mean()}

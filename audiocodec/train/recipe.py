@@ -1,0 +1,135 @@
+"""Recipes: what to train and how, as strict dataclasses read from `recipe.toml`."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audiocodec.errors import ModelError
+from audiocodec.model.config import ModelConfig, from_dict
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Crops of crop_seconds (rounded down to whole frames), batch_size of them per process and step."""
+
+    batch_size: int = 8
+    crop_seconds: float = 0.64
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerConfig:
+    """AdamW, for the model and for the critics alike; ema_decay is that of the weights which are kept."""
+
+    betas: tuple[float, ...] = (0.8, 0.98)
+    weight_decay: float = 0.01
+    max_grad_norm: float = 5.0
+    ema_decay: float = 0.999
+    warmup_steps: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """Weights of the loss terms; adversarial ones count in adversarial stages only."""
+
+    mel: float = 6.0
+    complex: float = 6.0
+    codebook: float = 0.0
+    commitment: float = 0.25
+    adversarial: float = 0.1
+    feature: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class CodebookConfig:
+    """How codebooks learn: "ema" (k-means, then moving averages) or "gradient" (k-means, then the codebook loss).
+
+    kmeans_frames: latents to start from. refill_share: entries used less than this share of an even use restart.
+    """
+
+    update: str = "ema"
+    ema_decay: float = 0.99
+    refill_share: float = 0.03
+    kmeans_frames: int = 20000
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """A stretch of training; learning_rate and noise run linearly from their first to their last value.
+
+    quantize: codes in the middle, else the latents with Gaussian noise of deviation `noise` (theirs is 1).
+    full_share: share of items that use all levels; the others use a random number of them.
+    adversarial: critics judge.
+    """
+
+    name: str
+    steps: int
+    learning_rate: tuple[float, ...] = (1e-3, 1e-3)
+    quantize: bool = False
+    noise: tuple[float, ...] = (0.05, 0.05)
+    full_share: float = 0.5
+    adversarial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides what a training run does, besides its data and the machine."""
+
+    name: str
+    stages: tuple[StageConfig, ...]
+    seed: int = 1
+    validate_every: int = 2000
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    codebooks: CodebookConfig = field(default_factory=CodebookConfig)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def crop_samples(self) -> int:
+        """Samples of a crop: whole frames, and a whole number of the slowest level's codes."""
+        unit = self.model.hop_length * self.model.quantizer.frames_per_code[0]
+        return int(self.data.crop_seconds * self.model.sample_rate) // unit * unit
+
+    def stage_at(self, step: int) -> tuple[StageConfig, float]:
+        """The stage that step belongs to, and how much of it has passed (0 to 1)."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage, step / stage.steps
+            step -= stage.steps
+        return self.stages[-1], 1.0
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Reads a recipe from a `.toml` file or from the folder it is in.
+
+    A recipe that `extends` another one states only what differs. Raises ModelError for unknown keys or values.
+    """
+    return from_dict(Recipe, _read(path), "recipe")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    file = path / "recipe.toml" if path.is_dir() else path
+    try:
+        values = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ModelError(f"{file}: cannot read the recipe: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{file}: not valid TOML: {error}") from error
+    parent = values.pop("extends", None)
+    return values if parent is None else _merge(_read(file.parent / parent), values)
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """base with changes on top; tables are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_tables else value
+    return merged

@@ -1,0 +1,133 @@
+"""Everything that changes while a model trains, and its checkpoints."""
+
+import copy
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocodec.errors import ModelError
+from audiocodec.model.codec import CodecModel
+from audiocodec.train.codebooks import MovingAverages
+from audiocodec.train.discriminators import Critics
+from audiocodec.train.recipe import Recipe
+
+
+@dataclass
+class TrainingState:
+    """Model, its averaged twin (which is what gets shipped), critics, optimizers, codebook averages, random state."""
+
+    recipe: Recipe
+    device: torch.device
+    model: CodecModel
+    averaged: CodecModel
+    optimizer: torch.optim.Optimizer
+    critics: Critics
+    critic_optimizer: torch.optim.Optimizer
+    codebooks: MovingAverages | None
+    generator: torch.Generator
+    step: int = 0
+    seconds: float = 0.0
+
+
+def new_state(recipe: Recipe, device: torch.device, rank: int = 0) -> TrainingState:
+    """A fresh state: weights from the recipe's seed, the same in all processes; crops differ by rank."""
+    torch.manual_seed(recipe.seed)
+    model = CodecModel(recipe.model).to(device)
+    for level in model.quantizer.levels:
+        level.requires_grad_(recipe.codebooks.update == "gradient")
+    critics = Critics().to(device)
+    averaged = copy.deepcopy(model).requires_grad_(False).eval()
+    torch.manual_seed(recipe.seed + 1000 * rank)
+    return TrainingState(
+        recipe,
+        device,
+        model,
+        averaged,
+        _adamw(model, recipe),
+        critics,
+        _adamw(critics, recipe),
+        codebooks=None,
+        generator=torch.Generator().manual_seed(recipe.seed + 1000 * rank),
+    )
+
+
+def _adamw(module: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    settings = recipe.optimizer
+    learned = [p for p in module.parameters() if p.requires_grad]
+    beta1, beta2 = settings.betas
+    fused = learned[0].is_cuda
+    return torch.optim.AdamW(
+        learned, lr=0.0, betas=(beta1, beta2), weight_decay=settings.weight_decay, fused=fused
+    )
+
+
+@torch.no_grad()
+def update_averaged(state: TrainingState) -> None:
+    """averaged <- g averaged + (1 - g) model; codebooks are taken as they are, being averages themselves."""
+    # a young average forgets faster, so that it does not remember the random start
+    decay = min(state.recipe.optimizer.ema_decay, (1 + state.step) / (10 + state.step))
+    ours = [p for p in state.model.parameters() if p.requires_grad]
+    theirs = [
+        a
+        for a, p in zip(state.averaged.parameters(), state.model.parameters(), strict=True)
+        if p.requires_grad
+    ]
+    torch._foreach_lerp_(theirs, ours, 1 - decay)
+    for ours_level, averaged_level in zip(
+        state.model.quantizer.levels, state.averaged.quantizer.levels, strict=True
+    ):
+        if not ours_level.codebook.requires_grad:
+            averaged_level.codebook.copy_(ours_level.codebook)
+
+
+def save_checkpoint(state: TrainingState, path: Path) -> None:
+    """Writes a checkpoint to a neighbour first and renames it, so that a stop at any moment leaves a whole one."""
+    values: dict[str, Any] = {
+        "recipe": asdict(state.recipe),
+        "step": state.step,
+        "seconds": state.seconds,
+        "model": state.model.state_dict(),
+        "averaged": state.averaged.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "critics": state.critics.state_dict(),
+        "critic_optimizer": state.critic_optimizer.state_dict(),
+        "codebooks": None if state.codebooks is None else asdict(state.codebooks),
+        "random": random_states(state),
+    }
+    temporary = path.with_suffix(".partial")
+    torch.save(values, temporary)
+    os.replace(temporary, path)
+
+
+def random_states(state: TrainingState) -> dict[str, Tensor]:
+    """The random number generators that a step draws from."""
+    states = {"crops": state.generator.get_state(), "cpu": torch.get_rng_state()}
+    if state.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(state.device)
+    return states
+
+
+def load_checkpoint(state: TrainingState, path: Path) -> None:
+    """Brings `state` to where the checkpoint was written. Raises ModelError if it is of another model."""
+    values = torch.load(path, map_location=state.device, weights_only=True)
+    try:
+        state.model.load_state_dict(values["model"])
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path}: the checkpoint is of another model than the recipe; use another --out"
+        ) from error
+    state.averaged.load_state_dict(values["averaged"])
+    state.optimizer.load_state_dict(values["optimizer"])
+    state.critics.load_state_dict(values["critics"])
+    state.critic_optimizer.load_state_dict(values["critic_optimizer"])
+    if values["codebooks"] is not None:
+        state.codebooks = MovingAverages(**values["codebooks"])
+    state.step, state.seconds = values["step"], values["seconds"]
+    state.generator.set_state(values["random"]["crops"].cpu())
+    torch.set_rng_state(values["random"]["cpu"].cpu())
+    if "cuda" in values["random"]:
+        torch.cuda.set_rng_state(values["random"]["cuda"].cpu(), state.device)

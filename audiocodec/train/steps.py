@@ -1,0 +1,148 @@
+"""One training step: crops in, weights a little better."""
+
+from contextlib import AbstractContextManager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from audiocodec.model.quantizer import Quantized
+from audiocodec.train.codebooks import MovingAverages, initialise
+from audiocodec.train.data import Clips, random_crops
+from audiocodec.train.discriminators import adversarial_losses, critic_loss
+from audiocodec.train.losses import reconstruction_losses
+from audiocodec.train.recipe import StageConfig
+from audiocodec.train.state import TrainingState, update_averaged
+
+
+def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, Tensor]:
+    """Advances `state` by one step; returns the loss terms, unweighted, and their weighted sum as "loss"."""
+    recipe = state.recipe
+    stage, progress = recipe.stage_at(state.step)
+    if stage.quantize and state.codebooks is None:
+        start_codebooks(state, clips, bf16=bf16)
+    audio = random_crops(clips, recipe.data.batch_size, recipe.crop_samples, state.generator)
+    learning_rate = ramp(stage.learning_rate, progress)
+    learning_rate *= min(1.0, (state.step + 1) / recipe.optimizer.warmup_steps)
+
+    with autocast(state.device, bf16):
+        output = state.model(audio, draw_levels(state, stage), ramp(stage.noise, progress))
+    decoded, original = align(output.audio, audio, recipe.model.delay)
+    losses = reconstruction_losses(decoded, original, recipe.model.sample_rate)
+    if output.quantized is not None:
+        losses["codebook"] = output.quantized.codebook_loss
+        losses["commitment"] = output.quantized.commitment_loss
+    figures = {}
+    if stage.adversarial:
+        figures["critic"] = critic_step(state, decoded.detach(), original, learning_rate, bf16=bf16)
+        losses |= judge(state, decoded, original, bf16=bf16)
+
+    total = torch.stack([getattr(recipe.loss, name) * value for name, value in losses.items()]).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    figures["grad_norm"] = apply_gradients(
+        state.model, state.optimizer, learning_rate, recipe.optimizer.max_grad_norm
+    )
+    if output.quantized is not None and recipe.codebooks.update == "ema":
+        follow_codebooks(state, output.quantized)
+    state.step += 1
+    update_averaged(state)
+    figures |= {"loss": total, **losses}
+    return {name: value.detach() for name, value in figures.items()}
+
+
+def ramp(ends: tuple[float, ...], progress: float) -> float:
+    """Linear from the first value to the last."""
+    return ends[0] + (ends[-1] - ends[0]) * progress
+
+
+def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
+    """bf16 where it pays; losses, transforms and code search stay float32 by themselves."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+
+def align(decoded: Tensor, audio: Tensor, delay: int) -> tuple[Tensor, Tensor]:
+    """Decoded and original audio [B, T - delay]: what lags is cut, what was not decoded yet is left out."""
+    return decoded[:, 0, delay:].float(), audio[:, 0, : audio.shape[-1] - delay]
+
+
+def draw_levels(state: TrainingState, stage: StageConfig) -> Tensor | None:
+    """Levels that each item of the batch uses: all, or any number at random; None in a continuous stage."""
+    if not stage.quantize:
+        return None
+    n_q, batch_size = state.model.quantizer.n_q, state.recipe.data.batch_size
+    drawn = torch.randint(1, n_q + 1, (batch_size,), generator=state.generator)
+    drawn[: round(stage.full_share * batch_size)] = n_q
+    return drawn.to(state.device)
+
+
+def apply_gradients(
+    module: nn.Module, optimizer: torch.optim.Optimizer, learning_rate: float, max_norm: float
+) -> Tensor:
+    """Averages gradients over processes, clips them, steps, clears them; returns their norm before clipping."""
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    if dist.is_initialized():
+        # one sum of one vector: which parts learn differs by stage, which a wrapping module would have to be told
+        flat = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        parts = flat.split([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+    norm = nn.utils.clip_grad_norm_(module.parameters(), max_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm
+
+
+def critic_step(
+    state: TrainingState, decoded: Tensor, original: Tensor, learning_rate: float, *, bf16: bool
+) -> Tensor:
+    """Teaches the critics to tell decoded from original audio [B, T]; returns their loss."""
+    state.critics.requires_grad_(True)
+    with autocast(state.device, bf16):
+        loss = critic_loss(state.critics(original), state.critics(decoded))
+    loss.backward()  # type: ignore[no-untyped-call]
+    apply_gradients(
+        state.critics, state.critic_optimizer, learning_rate, state.recipe.optimizer.max_grad_norm
+    )
+    return loss
+
+
+def judge(state: TrainingState, decoded: Tensor, original: Tensor, *, bf16: bool) -> dict[str, Tensor]:
+    """The critics' loss terms for the codec; the critics themselves learn nothing here."""
+    state.critics.requires_grad_(False)
+    with autocast(state.device, bf16):
+        with torch.no_grad():
+            real = state.critics(original)
+        return adversarial_losses(real, state.critics(decoded))
+
+
+@torch.no_grad()
+def start_codebooks(state: TrainingState, clips: Clips, *, bf16: bool) -> None:
+    """First codebooks: k-means of latents of random crops; the first process's serve all."""
+    settings, recipe = state.recipe.codebooks, state.recipe
+    frames_per_step = recipe.data.batch_size * recipe.crop_samples // recipe.model.hop_length
+    latents = []
+    for _ in range(-(-settings.kmeans_frames // frames_per_step)):
+        audio = random_crops(clips, recipe.data.batch_size, recipe.crop_samples, state.generator)
+        with autocast(state.device, bf16):
+            latents.append(state.model.encoder(audio, state.model.encoder.initial_state(len(audio)))[0])
+    initialise(state.model.quantizer, torch.cat(latents), state.generator)
+    n_processes = 1
+    if dist.is_initialized():
+        n_processes = dist.get_world_size()
+        for level in state.model.quantizer.levels:
+            dist.broadcast(level.codebook.data, src=0)
+    state.codebooks = MovingAverages.of(
+        state.model.quantizer, settings.ema_decay, frames_per_step * n_processes
+    )
+
+
+def follow_codebooks(state: TrainingState, quantized: Quantized) -> None:
+    """Moves the codebooks by the moving averages of what they coded."""
+    assert state.codebooks is not None, "start_codebooks comes first"
+    state.codebooks.update(
+        state.model.quantizer, quantized, state.recipe.codebooks.refill_share, state.generator
+    )

@@ -1,0 +1,333 @@
+"""Laws of damaged, cut and hostile streams."""
+
+import io
+import itertools
+import struct
+import time
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from bitstream_cases import (
+    Levels,
+    Pipe,
+    headers,
+    make_header,
+    random_groups,
+    same,
+    write_groups,
+    write_stream,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audiocodec.bitstream import Group, Header, Reader, drop, info, layout, verify
+from audiocodec.bitstream.header import pack_header
+from audiocodec.bitstream.reader import MAX_DAMAGE_RECORDS, MAX_LOST_SECONDS
+from audiocodec.bitstream.records import clock
+from audiocodec.bitstream.writer import pack_end, pack_group
+from audiocodec.errors import FormatError
+
+HEADER = make_header((1024, 16), frames_per_group=8)
+GROUP_BYTES = HEADER.payload_bytes(8) + 8
+FIRST = len(pack_header(HEADER))
+
+
+def keep_going(data: bytes, *, pipe: bool = False) -> tuple[Reader, list[Group]]:
+    """All groups that a reader gives that keeps going, and the reader."""
+    reader = Reader(Pipe(data, 100) if pipe else io.BytesIO(data), keep_going=True)
+    return reader, list(reader)
+
+
+def check_span(header: Header, groups: list[Group]) -> None:
+    """Groups follow each other without holes or overlaps in index and time."""
+    assert [group.index for group in groups] == list(range(len(groups)))
+    assert [group.first_frame for group in groups] == [
+        n * header.frames_per_group for n in range(len(groups))
+    ]
+
+
+def check_whole(groups: list[Group], written: list[tuple[int, Levels]], lost: set[int]) -> None:
+    """Every group but the lost ones has the codes that were written."""
+    assert len(groups) == len(written)
+    for group, (n_frames, levels) in zip(groups, written, strict=True):
+        assert group.n_frames == n_frames
+        assert (group.levels is None) == (group.index in lost)
+        assert group.index in lost or same(group.levels, levels)
+
+
+# Every bit
+
+
+def test_every_flipped_bit_is_noticed() -> None:
+    header = make_header((1024, 5), tags={"title": "x"})
+    data = write_stream(header, 20)
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FormatError):
+            list(Reader(io.BytesIO(bytes(damaged))))
+        assert verify(io.BytesIO(bytes(damaged))), bit
+
+
+def test_every_cut_is_noticed() -> None:
+    data = write_stream(make_header((1024, 5)), 20)
+    for length in range(len(data)):
+        with pytest.raises(FormatError, match=r"ends|zero bytes"):
+            list(Reader(io.BytesIO(data[:length])))
+        assert verify(io.BytesIO(data[:length]))
+
+
+@given(headers(), st.integers(0, 40), st.binary(min_size=1, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_bytes_after_the_end_mark_are_noticed(header: Header, n_frames: int, more: bytes) -> None:
+    data = write_stream(header, n_frames)
+    with pytest.raises(FormatError, match="more bytes follow"):
+        list(Reader(io.BytesIO(data + more)))
+    reader, groups = keep_going(data + more)
+    assert len(reader.damage) == 1
+    assert reader.n_samples is not None
+    assert all(group.levels is not None for group in groups)
+
+
+@given(st.integers(0, 60), st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_change_of_bytes_is_noticed(n_frames: int, data: st.DataObject) -> None:
+    whole = write_stream(HEADER, n_frames)
+    at = data.draw(st.integers(0, len(whole)))
+    gone = data.draw(st.integers(0, 60))
+    damaged = whole[:at] + data.draw(st.binary(max_size=60)) + whole[at + gone :]
+    if damaged != whole:
+        with pytest.raises(FormatError):
+            list(Reader(io.BytesIO(damaged)))
+
+
+# Keep going
+
+
+@given(st.integers(4, 60), st.data(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_group_costs_its_own_time_span(n_frames: int, data: st.DataObject, pipe: bool) -> None:
+    written = random_groups(HEADER, n_frames)
+    damaged = bytearray(write_groups(HEADER, written))
+    lost = data.draw(st.sets(st.integers(0, len(written) - 1), min_size=1, max_size=3))
+    for index in lost:  # any byte: of the head, the codes, the checksum
+        at = FIRST + index * GROUP_BYTES + data.draw(st.integers(0, 8))
+        damaged[at] ^= data.draw(st.integers(1, 255))
+    reader, groups = keep_going(bytes(damaged), pipe=pipe)
+    check_span(HEADER, groups)
+    check_whole(groups, written, lost)
+    assert reader.n_samples == max(0, n_frames * 320 - 960)
+    assert sum(damage.n_groups or 0 for damage in reader.damage) == len(lost)
+
+
+@given(st.integers(4, 60), st.data(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_lost_bytes_cost_only_the_groups_they_were_in(n_frames: int, data: st.DataObject, pipe: bool) -> None:
+    written = random_groups(HEADER, n_frames)
+    whole = write_groups(HEADER, written)
+    end = len(whole) - struct.unpack("<I", whole[-8:-4])[0]
+    start = data.draw(st.integers(FIRST, end - 1))
+    stop = data.draw(st.integers(start + 1, end))
+    lost = set(range((start - FIRST) // GROUP_BYTES, (stop - FIRST - 1) // GROUP_BYTES + 1))
+    reader, groups = keep_going(whole[:start] + whole[stop:], pipe=pipe)
+    check_span(HEADER, groups)
+    check_whole(groups, written, lost)
+    assert reader.n_samples == max(0, n_frames * 320 - 960)
+
+
+@given(st.integers(0, 40), st.data())
+@settings(max_examples=60, deadline=None)
+def test_foreign_bytes_between_groups_cost_none(n_frames: int, data: st.DataObject) -> None:
+    written = random_groups(HEADER, n_frames)
+    whole = write_groups(HEADER, written)
+    at = FIRST + GROUP_BYTES * data.draw(st.integers(0, n_frames // 8))
+    more = data.draw(
+        st.one_of(st.binary(min_size=1, max_size=99), st.just(whole[FIRST : FIRST + GROUP_BYTES]))
+    )
+    reader, groups = keep_going(whole[:at] + more + whole[at:])
+    check_whole(groups, written, set())
+    assert reader.n_samples is not None
+
+
+@given(st.integers(0, 60), st.data(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_cut_file_gives_all_its_whole_groups(n_frames: int, data: st.DataObject, pipe: bool) -> None:
+    written = random_groups(HEADER, n_frames)
+    whole = write_groups(HEADER, written)
+    length = data.draw(st.integers(FIRST, len(whole) - 1))
+    end = len(whole) - struct.unpack("<I", whole[-8:-4])[0]
+    n_whole = len(written) if length >= end else (length - FIRST) // GROUP_BYTES
+    reader, groups = keep_going(whole[:length], pipe=pipe)
+    check_whole(groups, written[:n_whole], set())
+    assert reader.n_samples is None
+    assert len(reader.damage) == 1
+    assert reader.damage[0].n_groups is None
+
+
+def test_damage_is_named_with_its_place_and_time() -> None:
+    header = make_header(frames_per_group=150)
+    data = bytearray(write_stream(header, 1000))
+    start = len(pack_header(header)) + 3 * (376 + 8)
+    data[start + 100] ^= 4
+    place = rf"the checksum is wrong \(byte {start}, group 3, 0:06.0 to 0:08.0\)"
+    with pytest.raises(FormatError, match=place + ".*--keep-going"):
+        list(Reader(io.BytesIO(bytes(data))))
+    problems = verify(io.BytesIO(bytes(data)))
+    assert problems == [f"the checksum is wrong (byte {start}, group 3, 0:06.0 to 0:08.0)"]
+
+
+def test_seeking_in_a_damaged_file_finds_the_right_time() -> None:
+    data = write_stream(HEADER, 60)
+    shorter = data[: FIRST + 2 * GROUP_BYTES + 5] + data[FIRST + 3 * GROUP_BYTES - 5 :]
+    for frame in range(60):
+        reader = Reader(io.BytesIO(shorter), keep_going=True)
+        reader.seek_frame(frame)
+        group = next(iter(reader))
+        assert group.index == frame // 8
+        assert (group.levels is None) == (group.index == 2)
+
+
+def test_info_of_a_cut_file_says_what_is_there() -> None:
+    data = write_stream(HEADER, 60)[: FIRST + 3 * GROUP_BYTES + 9]
+    with pytest.raises(FormatError, match="ends inside a group"):
+        info(io.BytesIO(data))
+    seen = info(io.BytesIO(data), keep_going=True)
+    assert (seen.n_groups, seen.n_frames, seen.n_samples) == (3, 24, None)
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not an .rq file: it has zero bytes"),
+        (b"RIFF\x00\x00\x00\x00WAVE", r"not an .rq file: it starts with b'RIFF', expected b'RQAC'"),
+        (b"RQ", "ends after 2 bytes, inside the header"),
+        (b"RQAC\x01\x40\x00abc", "ends after 10 of the header's 75 bytes"),
+        (b"RQAC\x02", "ends after 5 bytes"),
+    ],
+)
+def test_foreign_files_are_refused_in_words(data: bytes, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        Reader(io.BytesIO(data))
+    assert verify(io.BytesIO(data))
+
+
+def test_a_code_outside_its_codebook_is_an_error() -> None:
+    wide, narrow = make_header((1024,)), make_header((1000,))
+    codes = np.full((1, 8), 1023, np.int16)
+    data = write_groups(wide, [(8, (codes,))]).replace(pack_header(wide), pack_header(narrow))
+    with pytest.raises(FormatError, match="level 0 has code 1023, its codebook has 1000 entries"):
+        list(Reader(io.BytesIO(data)))
+
+
+def test_times_are_written_as_people_write_them() -> None:
+    assert [clock(t) for t in (0, 59.96, 61, 3600)] == ["0:00.0", "1:00.0", "1:01.0", "60:00.0"]
+
+
+# Hostile
+
+
+def sealed(body: bytes) -> bytes:
+    """A header of this body, with the right length and checksum."""
+    return layout.with_crc(b"RQAC\x01" + struct.pack("<H", len(body)), body)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=150, deadline=None)
+def test_no_header_makes_a_reader_crash(body: bytes) -> None:
+    with pytest.raises(FormatError):
+        Reader(io.BytesIO(sealed(b"\x00" + body)))
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_change_of_a_sealed_header_makes_a_reader_crash(data: st.DataObject) -> None:
+    body = bytearray(pack_header(make_header(tags={"a": "b"}))[7:-4])
+    body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        header = Reader(io.BytesIO(sealed(bytes(body)))).header
+    except FormatError:
+        return
+    assert pack_header(header) == sealed(bytes(body))
+
+
+ITEMS = st.lists(
+    st.one_of(
+        st.binary(max_size=20),
+        st.builds(
+            lambda index, n_frames: pack_group(
+                HEADER, index, n_frames, bytes(HEADER.payload_bytes(n_frames))
+            ),
+            st.integers(0, 2**33),
+            st.integers(1, 8),
+        ),
+        st.builds(lambda n: layout.pack_head(layout.GROUP, index=n), st.integers(0, 9)),
+        st.builds(lambda n: layout.pack_head(layout.SHORT_GROUP, index=0, n_frames=n), st.integers(0, 2**33)),
+        st.builds(
+            lambda n: layout.pack_head(layout.CHUNK, kind=b"ABCD", payload_bytes=n), st.integers(0, 2**33)
+        ),
+        st.builds(lambda n: layout.pack_head(layout.END, table_bytes=n), st.integers(0, 2**33)),
+        st.builds(pack_end, st.binary(max_size=9), st.integers(0, 2**64 - 1)),
+    ),
+    max_size=12,
+)
+
+
+@given(ITEMS, st.integers(0, 2**40))
+@settings(max_examples=200, deadline=None)
+def test_no_items_make_a_reader_crash_or_hang(items: list[bytes], frame: int) -> None:
+    data = pack_header(HEADER) + b"".join(items)
+    for file in (io.BytesIO(data), Pipe(data)):
+        reader = Reader(file, keep_going=True)
+        most = MAX_LOST_SECONDS * 75 // 8 + len(data) // GROUP_BYTES + 40
+        assert len(list(itertools.islice(reader, most + 1))) <= most
+        try:
+            strict = Reader(io.BytesIO(data))
+            strict.seek_frame(frame)
+            list(strict)
+            info(io.BytesIO(data))
+            drop(io.BytesIO(data), io.BytesIO(), 1)
+        except FormatError:
+            pass
+
+
+def test_false_heads_do_not_make_the_search_endless() -> None:
+    header = make_header((32768,) * 64, channels=2, frames_per_group=layout.MAX_FRAMES_PER_GROUP)
+    head = layout.pack_head(layout.GROUP, index=0)
+    data = pack_header(header) + head * (6_000_000 // len(head))
+    start = time.process_time()
+    tracemalloc.start()
+    reader, groups = keep_going(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert groups == []
+    assert reader.n_samples is None
+    assert time.process_time() - start < 20
+    assert peak < 64e6
+
+
+def test_the_record_of_damage_is_bounded() -> None:
+    junk = b"\xff"
+    groups = [
+        pack_group(HEADER, n, 8, bytes(HEADER.payload_bytes(8))) for n in range(MAX_DAMAGE_RECORDS + 50)
+    ]
+    reader, found = keep_going(pack_header(HEADER) + junk + junk.join(groups))
+    assert len(found) == len(groups)
+    assert len(reader.damage) == MAX_DAMAGE_RECORDS
+
+
+def test_an_end_mark_of_impossible_length_is_not_believed() -> None:
+    data = pack_header(HEADER) + pack_end(b"", 2**64 - 1)
+    with pytest.raises(FormatError, match="18446744073709551615 samples, the groups hold at most 0"):
+        list(Reader(io.BytesIO(data)))
+    reader, groups = keep_going(data)
+    assert (reader.n_samples, groups) == (None, [])
+
+
+def test_a_checksum_is_zlibs() -> None:
+    data = write_stream(HEADER, 3)
+    assert data[FIRST - 4 : FIRST] == struct.pack("<I", zlib.crc32(data[: FIRST - 4]))
