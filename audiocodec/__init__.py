@@ -28,10 +28,10 @@ _HOMES = {
 
 __all__ = [
     "AudioError",
+    "CodeSpace",
     "Codec",
     "CodecError",
     "Codes",
-    "CodeSpace",
     "FormatError",
     "ModelError",
     "Source",

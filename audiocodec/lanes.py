@@ -124,12 +124,14 @@ class LaneMerger:
 
     def __init__(self, model_rate: int, channels: int, out_rate: int, *, hold: int = 0) -> None:
         self.n_samples = 0  # returned so far
-        self._out_rate, self._hold = out_rate, hold
+        self._model_rate, self._out_rate, self._hold = model_rate, out_rate, hold
+        self._n_pushed = 0  # at the model's rate
         self._resampler = _resampler(model_rate, out_rate, channels)
         self._held = np.zeros((0, channels), np.float32)
 
     def push(self, lanes: Floats) -> Floats:
         """The samples [T, C] that are surely part of the recording; T may be 0."""
+        self._n_pushed += lanes.shape[1]
         self._append(lanes)
         return self._release(max(0, len(self._held) - self._hold))
 
@@ -139,18 +141,18 @@ class LaneMerger:
         None: everything there is. Raises FormatError when more was returned already, or when more than
         MAX_PADDING_SECONDS are missing: the stated length belongs to another recording then.
         """
-        if self._resampler is not None:
-            self._append(np.zeros((self._held.shape[1], 0), np.float32), last=True)
-        n_decoded = self.n_samples + len(self._held)
-        if n_samples is None:
-            return self._release(len(self._held))
-        n_missing = n_samples - n_decoded
-        if n_samples < self.n_samples or n_missing > MAX_PADDING_SECONDS * self._out_rate:
+        n_decoded = output_length(self._n_pushed, self._model_rate, self._out_rate)
+        n_samples = n_decoded if n_samples is None else n_samples
+        if n_samples < self.n_samples or n_samples - n_decoded > MAX_PADDING_SECONDS * self._out_rate:
             raise FormatError(
                 f"the stream says it has {n_samples} samples, but {n_decoded} were decoded: "
                 "expected nearly the same; the file is damaged"
             )
-        self._held = np.pad(self._held, ((0, max(0, n_missing)), (0, 0)))
+        if self._resampler is not None:  # libsoxr rounds halves down: silence for one more sample makes up
+            silence = np.zeros((self._held.shape[1], self._model_rate // self._out_rate + 1), np.float32)
+            self._append(silence, last=True)
+        n_missing = max(0, n_samples - self.n_samples - len(self._held))
+        self._held = np.pad(self._held, ((0, n_missing), (0, 0)))
         return self._release(n_samples - self.n_samples)
 
     def _append(self, lanes: Floats, *, last: bool = False) -> None:

@@ -66,7 +66,7 @@ class StreamEncoder:
         self._n_frames = 0
 
     def push(self, audio: Floats) -> Codes:
-        """Next samples [T, C] (or [T] for mono), float32 in [-1, 1] -> codes of the blocks they complete, maybe none."""
+        """Next samples [T, C] (or [T] for mono), float32 in [-1, 1] -> codes of the blocks they complete."""
         block = audio[:, None] if audio.ndim == 1 else audio
         return self._encode(self._splitter.push(block), n_samples=None)
 

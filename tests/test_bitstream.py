@@ -1,4 +1,4 @@
-"""Laws of whole `.rq` streams: round trips, sizes, levels, seeking, and what the documentation promises."""
+"""Laws of whole `.rq` streams: round trips, sizes, levels, seeking, memory, and refusing wrong use."""
 
 import io
 import math
@@ -23,7 +23,7 @@ from bitstream_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiocodec.bitstream import Header, Reader, Writer, drop, info, verify
+from audiocodec.bitstream import Header, Reader, Writer, drop, info, layout, verify
 from audiocodec.bitstream.header import pack_header
 from audiocodec.bitstream.table import TableBuilder, runs
 from audiocodec.errors import FormatError
@@ -138,6 +138,16 @@ def test_the_seek_table_holds_groups_of_any_length(lengths: list[int]) -> None:
     for length in lengths:
         builder.add(length)
     assert [length for count, length in runs(builder.table()) for _ in range(count)] == lengths
+
+
+def test_a_table_that_grows_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MAX_TABLE_BYTES", 3)
+    data = write_stream(make_header((1024,)), 20)  # two lengths of groups: a table of 4 bytes
+    assert len(read_levels(data)) == 3
+    reader = Reader(io.BytesIO(data))
+    reader.seek_frame(9)
+    assert [group.index for group in reader] == [1, 2]
+    assert info(io.BytesIO(data)).n_frames == 20
 
 
 # Levels

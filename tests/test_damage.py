@@ -12,6 +12,7 @@ import pytest
 from bitstream_cases import (
     Levels,
     Pipe,
+    end_bytes,
     headers,
     make_header,
     random_groups,
@@ -127,7 +128,7 @@ def test_a_damaged_group_costs_its_own_time_span(n_frames: int, data: st.DataObj
 def test_lost_bytes_cost_only_the_groups_they_were_in(n_frames: int, data: st.DataObject, pipe: bool) -> None:
     written = random_groups(HEADER, n_frames)
     whole = write_groups(HEADER, written)
-    end = len(whole) - struct.unpack("<I", whole[-8:-4])[0]
+    end = len(whole) - end_bytes(whole)
     start = data.draw(st.integers(FIRST, end - 1))
     stop = data.draw(st.integers(start + 1, end))
     lost = set(range((start - FIRST) // GROUP_BYTES, (stop - FIRST - 1) // GROUP_BYTES + 1))
@@ -157,7 +158,7 @@ def test_a_cut_file_gives_all_its_whole_groups(n_frames: int, data: st.DataObjec
     written = random_groups(HEADER, n_frames)
     whole = write_groups(HEADER, written)
     length = data.draw(st.integers(FIRST, len(whole) - 1))
-    end = len(whole) - struct.unpack("<I", whole[-8:-4])[0]
+    end = len(whole) - end_bytes(whole)
     n_whole = len(written) if length >= end else (length - FIRST) // GROUP_BYTES
     reader, groups = keep_going(whole[:length], pipe=pipe)
     check_whole(groups, written[:n_whole], set())
@@ -222,6 +223,11 @@ def test_a_code_outside_its_codebook_is_an_error() -> None:
     data = write_groups(wide, [(8, (codes,))]).replace(pack_header(wide), pack_header(narrow))
     with pytest.raises(FormatError, match="level 0 has code 1023, its codebook has 1000 entries"):
         list(Reader(io.BytesIO(data)))
+
+
+def test_a_header_that_ends_early_is_refused_in_words() -> None:
+    with pytest.raises(FormatError, match="impossible header: it ends inside a field"):
+        Reader(io.BytesIO(sealed(bytes(20))))
 
 
 def test_times_are_written_as_people_write_them() -> None:

@@ -34,9 +34,7 @@ def insert_chunk(data: bytes, at: int, kind: bytes = b"XTRA", payload: bytes = b
 def test_unknown_chunks_are_skipped_and_copied() -> None:
     header = make_header()
     data = write_stream(header, 6)
-    with_chunk = insert_chunk(
-        data, len(data) - end_bytes(data)
-    )  # after the last group, the table says nothing about it
+    with_chunk = insert_chunk(data, len(data) - end_bytes(data))  # the table says nothing about it
     assert same(read_levels(with_chunk)[0], read_levels(data)[0])
     copy = io.BytesIO()
     drop(io.BytesIO(with_chunk), copy, 2)

@@ -117,6 +117,15 @@ def test_a_start_inside_agrees_with_the_whole(out_rate: int) -> None:
     assert np.abs(part[margin:] - whole[margin:]).max() < 1e-5
 
 
+@pytest.mark.parametrize("out_rate", RATES)
+def test_the_last_sample_is_sound_and_not_padding(out_rate: int) -> None:
+    for n_samples in range(6000, 6010):  # some of them end on half an output sample
+        lanes = np.full((1, n_samples), 0.5, np.float32)
+        merged = merge([lanes], out_rate)
+        assert len(merged) == output_length(n_samples, MODEL_RATE, out_rate)
+        assert merged[-1] > 0.05
+
+
 def test_a_recording_that_is_too_short_is_padded_and_no_length_means_all() -> None:
     lanes = noise(1000).T
     assert np.array_equal(merge([lanes], MODEL_RATE, 1003), np.pad(lanes.T, ((0, 3), (0, 0))))

@@ -152,7 +152,7 @@ def unpack_header(data: bytes) -> Header:
     try:
         header = _unpack_body(data, PREFIX_BYTES)
     except (ValueError, layout.Incomplete) as error:
-        raise FormatError(f"impossible header: {error or 'it ends inside a field'}") from None
+        raise FormatError(f"impossible header: {str(error) or 'it ends inside a field'}") from None
     if pack_header(header) != data:
         raise FormatError("impossible header: it is not written the one way that version 1 knows")
     return header

@@ -40,6 +40,7 @@ class Reader:
     None where the end mark is missing. damage: Damage records, in the order they were met; at most 1000.
 
     >>> import io
+    >>> import numpy as np
     >>> from audiocodec.bitstream import Header, Writer
     >>> from audiocodec.codes import CodeSpace, Source
     >>> space = CodeSpace(bytes(16), "demo", 24000, 320, 960, (1024,), (1,))

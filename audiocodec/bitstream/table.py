@@ -49,7 +49,7 @@ def runs(table: bytes) -> Iterator[tuple[int, int]]:
         try:
             run, at = layout.unpack(layout.TABLE_RUN, table, at)
         except (ValueError, layout.Incomplete) as error:
-            raise FormatError(f"impossible seek table: {error or 'it ends inside a run'}") from None
+            raise FormatError(f"impossible seek table: {str(error) or 'it ends inside a run'}") from None
         yield run["n_groups"], run["group_bytes"]
 
 

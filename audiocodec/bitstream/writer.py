@@ -21,6 +21,7 @@ class Writer:
     a few bytes for one of another length.
 
     >>> import io
+    >>> import numpy as np
     >>> from audiocodec.codes import CodeSpace, Source
     >>> space = CodeSpace(bytes(16), "demo", 24000, 320, 960, (1024,), (1,))
     >>> file = io.BytesIO()

@@ -66,7 +66,8 @@ class CodecModel(nn.Module):
 
     def decode_block(self, codes: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
         """The next codes [B, n_q, F] -> audio [B, 1, F * hop_length] that lags `config.delay` samples, state."""
-        return self.decoder(self.quantizer.decode(codes), state)
+        audio, state = self.decoder(self.quantizer.decode(codes), state)
+        return audio, state
 
     @torch.inference_mode()
     def encode(self, audio: Tensor, n_q: int | None = None, lengths: Tensor | None = None) -> EncoderOutput:

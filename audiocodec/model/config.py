@@ -1,6 +1,7 @@
 """The model's configuration: strict frozen dataclasses, the same as `config.json`."""
 
 import dataclasses
+import itertools
 import math
 import typing
 from collections.abc import Mapping
@@ -70,7 +71,7 @@ class ModelConfig:
         )
         _check(all(2 <= size <= 32768 for size in sizes), f"codebook sizes {sizes}: expected 2 to 32768")
         # each level's span must divide the coarser one's, so that any cut into blocks of the coarsest fits all
-        spans = zip(frames, frames[1:], strict=False)
+        spans = itertools.pairwise(frames)
         _check(min(frames) >= 1, f"frames_per_code {frames}: expected 1 or more")
         _check(
             all(a % b == 0 for a, b in spans), f"frames_per_code {frames}: each must divide the one before"

@@ -26,6 +26,8 @@ class SpectralDecoder(nn.Module):
     Source: the inverse-STFT head of Vocos (Siuzdak 2023), made causal.
     """
 
+    window: Tensor
+
     def __init__(self, config: SpectralConfig, hop_length: int, latent_dim: int) -> None:
         super().__init__()
         self.hop_length = hop_length

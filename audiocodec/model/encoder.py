@@ -20,6 +20,8 @@ class SpectralEncoder(nn.Module):
     earlier frames through the convolutions.
     """
 
+    window: Tensor
+
     def __init__(self, config: SpectralConfig, hop_length: int, latent_dim: int) -> None:
         super().__init__()
         self.hop_length = hop_length

@@ -5,7 +5,7 @@ So a whole clip, its blocks one by one, and a live stream are the same computati
 
 import math
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +64,7 @@ class CausalConvTranspose1d(nn.Module):
 
 
 def overlap_add(y: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Adds the overlap of the blocks before to y [..., n + overlap]; returns y [..., n] and the overlap that is left."""
+    """Adds the overlap of the blocks before to y [..., n + overlap]; returns y [..., n] and the overlap left."""
     overlap = state.shape[-1]
     n = y.shape[-1] - overlap
     y = y + F.pad(state.to(y.dtype), (0, n))
@@ -114,12 +114,20 @@ class ResidualUnit(nn.Module):
 States = tuple[Tensor, ...]
 
 
+class CausalLayer(Protocol):
+    """What a `CausalSequence` is made of."""
+
+    def initial_state(self, batch_size: int) -> Tensor: ...
+
+    def __call__(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
 class CausalSequence(nn.Module):
     """Causal layers one after another; the state is the tuple of theirs."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers = cast(list[CausalLayer], nn.ModuleList(layers))
 
     @property
     def receptive_field(self) -> int:
@@ -138,8 +146,8 @@ class CausalSequence(nn.Module):
 
     def forward(self, x: Tensor, states: States) -> tuple[Tensor, States]:
         after = []
-        for layer, state in zip(self.layers, states, strict=True):
-            x, state = layer(x, state)
+        for layer, before in zip(self.layers, states, strict=True):
+            x, state = layer(x, before)
             after.append(state)
         return x, tuple(after)
 

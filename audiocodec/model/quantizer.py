@@ -5,7 +5,7 @@ With z the latents and C_n the codebook of level n (METHODS in docs/):
     r_0 = z;   q_n = nearest entry of C_n to r_(n-1);   r_n = r_(n-1) - q_n;   decoder input = sum of q_n
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -67,12 +67,13 @@ class Quantized(NamedTuple):
 
 
 class ResidualQuantizer(nn.Module):
-    """Levels one after another, each coding what the ones before it left over. Source: Zeghidour et al. 2021, alg. 1."""
+    """Levels one after another, each coding what those before it left. Source: Zeghidour et al. 2021, alg. 1."""
 
     def __init__(self, config: QuantizerConfig, dim: int) -> None:
         super().__init__()
         shapes = zip(config.codebook_sizes, config.frames_per_code, strict=True)
-        self.levels = nn.ModuleList([VectorQuantizer(size, dim, frames) for size, frames in shapes])
+        levels = [VectorQuantizer(size, dim, frames) for size, frames in shapes]
+        self.levels = cast(list[VectorQuantizer], nn.ModuleList(levels))
 
     @property
     def n_q(self) -> int:

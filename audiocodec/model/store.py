@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def save_model(model: CodecModel, folder: Path, name: str) -> None:
 def _replace(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".partial")
     temporary.write_bytes(data)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_model(folder: Path) -> CodecModel:

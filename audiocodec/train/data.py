@@ -98,7 +98,7 @@ def load_clips(sources: list[Path], sample_rate: int) -> Clips:
         files = audio_files(source)
         with ThreadPoolExecutor() as pool:
             # the files are read here, in order; decoding runs beside it, since libsndfile releases the lock
-            clips += pool.map(lambda file: read_clip(*file, sample_rate), files)
+            clips += pool.map(lambda file: read_clip(file[0], file[1], sample_rate), files)
     whole = [clip for clip in clips if clip is not None and len(clip[1]) >= MIN_CLIP_SECONDS * sample_rate]
     if not whole:
         raise AudioError(f"no audio of {MIN_CLIP_SECONDS} s or more in {', '.join(map(str, sources))}")

@@ -20,7 +20,8 @@ SLOPE = 0.1
 def conv2d(n_in: int, n_out: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)) -> nn.Module:
     """Weight-normalised convolution that keeps the size, but for its stride."""
     padding = (kernel[0] // 2, kernel[1] // 2)
-    return weight_norm(nn.Conv2d(n_in, n_out, kernel, stride, padding))
+    convolution: nn.Module = weight_norm(nn.Conv2d(n_in, n_out, kernel, stride, padding))
+    return convolution
 
 
 class ConvStack(nn.Module):
@@ -74,8 +75,9 @@ class PeriodCritic(nn.Module):
         self.stack = ConvStack([*layers, conv2d(channels[-1], channels[-1], (5, 1))], channels[-1])
 
     def forward(self, audio: Tensor) -> list[list[Tensor]]:
-        folded = audio[:, : audio.shape[-1] // self.period * self.period].unflatten(-1, (-1, self.period))
-        return [self.stack(folded.unsqueeze(1))]
+        rows = audio.shape[-1] // self.period
+        folded = audio[:, : rows * self.period].reshape(len(audio), 1, rows, self.period)
+        return [self.stack(folded)]
 
 
 class Critics(nn.Module):

@@ -1,7 +1,6 @@
 """Everything that changes while a model trains, and its checkpoints."""
 
 import copy
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,18 +69,12 @@ def update_averaged(state: TrainingState) -> None:
     """averaged <- g averaged + (1 - g) model; codebooks are taken as they are, being averages themselves."""
     # a young average forgets faster, so that it does not remember the random start
     decay = min(state.recipe.optimizer.ema_decay, (1 + state.step) / (10 + state.step))
-    ours = [p for p in state.model.parameters() if p.requires_grad]
-    theirs = [
-        a
-        for a, p in zip(state.averaged.parameters(), state.model.parameters(), strict=True)
-        if p.requires_grad
-    ]
-    torch._foreach_lerp_(theirs, ours, 1 - decay)
-    for ours_level, averaged_level in zip(
-        state.model.quantizer.levels, state.averaged.quantizer.levels, strict=True
-    ):
-        if not ours_level.codebook.requires_grad:
-            averaged_level.codebook.copy_(ours_level.codebook)
+    pairs = list(zip(state.averaged.parameters(), state.model.parameters(), strict=True))
+    learned: list[tuple[Tensor, Tensor]] = [(mean, p) for mean, p in pairs if p.requires_grad]
+    torch._foreach_lerp_([mean for mean, _ in learned], [p for _, p in learned], 1 - decay)
+    for mean, p in pairs:
+        if not p.requires_grad:
+            mean.copy_(p)
 
 
 def save_checkpoint(state: TrainingState, path: Path) -> None:
@@ -100,7 +93,7 @@ def save_checkpoint(state: TrainingState, path: Path) -> None:
     }
     temporary = path.with_suffix(".partial")
     torch.save(values, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def random_states(state: TrainingState) -> dict[str, Tensor]:
