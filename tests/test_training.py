@@ -1,0 +1,281 @@
+"""Training: updates equal their formulas, a run can be stopped and resumed, several processes agree."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audiocodec.errors import AudioError, CodecError, ModelError
+from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
+from audiocodec.model.quantizer import ResidualQuantizer
+from audiocodec.model.store import load_model
+from audiocodec.train import losses
+from audiocodec.train.codebooks import MovingAverages, health, initialise, kmeans
+from audiocodec.train.data import load_clips, random_crops, read_mono, split_clips
+from audiocodec.train.loop import train
+from audiocodec.train.recipe import DataConfig, Recipe, StageConfig, load_recipe
+
+MODEL = ModelConfig(
+    name="tiny",
+    latent_dim=8,
+    spectral=SpectralConfig(dim=16, n_blocks=2),
+    quantizer=QuantizerConfig((16, 8), (1, 1)),
+)
+RECIPE = Recipe(
+    name="tiny",
+    stages=(
+        StageConfig("continuous", 2),
+        StageConfig("quantized", 2, quantize=True),
+        StageConfig("adversarial", 2, quantize=True, adversarial=True),
+    ),
+    model=MODEL,
+    data=DataConfig(batch_size=2, crop_seconds=0.4),
+)
+
+
+@pytest.fixture(scope="module")
+def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audio")
+    rng = np.random.default_rng(0)
+    for n, rate in enumerate((24000, 44100, 16000)):
+        soundfile.write(folder / f"{n}.wav", 0.1 * rng.standard_normal((rate, 1 + n % 2)), rate)
+    return folder
+
+
+def test_moving_averages_equal_their_formulas() -> None:
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(MODEL.quantizer, 8)
+    z = torch.randn(2, 8, 40)
+    step = quantizer(z, torch.tensor([2, 2]))
+    averages = MovingAverages.of(quantizer, decay=0.9, codes_per_step=80)
+    expected = []
+    for n, level in enumerate(quantizer.levels):
+        size = len(level.codebook)
+        entries = []
+        for k in range(size):
+            chosen = [
+                step.residuals[b, n, :, f] for b in range(2) for f in range(40) if step.codes[b, n, f] == k
+            ]
+            count = 0.9 * 80 / size + 0.1 * len(chosen)
+            total = 0.9 * level.codebook[k].detach() * 80 / size + 0.1 * sum(chosen, torch.zeros(8))
+            smoothed = (count + 1e-5) * 80 / (80 + 1e-5 * size)
+            entries.append(total / smoothed)
+        expected.append(torch.stack(entries))
+    averages.update(quantizer, step, refill_share=0.0, generator=torch.Generator())
+    for level, entries in zip(quantizer.levels, expected, strict=True):
+        torch.testing.assert_close(level.codebook.detach(), entries)
+
+
+def test_idle_entries_restart_where_data_is() -> None:
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(MODEL.quantizer, 8)
+    quantizer.levels[0].codebook.data[3] = 1000.0  # far from everything
+    averages = MovingAverages.of(quantizer, decay=0.5, codes_per_step=80)
+    for _ in range(12):
+        step = quantizer(torch.randn(2, 8, 40), torch.tensor([2, 2]))
+        averages.update(quantizer, step, refill_share=0.05, generator=torch.Generator().manual_seed(0))
+    assert quantizer.levels[0].codebook[3].abs().max() < 10
+
+
+def test_kmeans_finds_separate_clusters() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10]])
+    vectors = centres.repeat(50, 1) + 0.1 * torch.randn(200, 2, generator=generator)
+    found = min(
+        (kmeans(vectors, 4, torch.Generator().manual_seed(s)) for s in range(5)),
+        key=lambda c: spread(vectors, c),
+    )
+    assert spread(vectors, found) < 0.1
+
+
+def spread(vectors: torch.Tensor, centres: torch.Tensor) -> float:
+    return float(torch.cdist(vectors, centres).min(1).values.square().mean())
+
+
+def test_first_codebooks_leave_less_with_every_level() -> None:
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(QuantizerConfig((32, 32, 32), (1, 1, 1)), 4)
+    z = torch.randn(4, 4, 200)
+    initialise(quantizer, z, torch.Generator().manual_seed(0))
+    left = [float((z - quantizer.decode(quantizer.encode(z, n))).square().mean()) for n in (1, 2, 3)]
+    assert 1 > left[0] > left[1] > left[2]
+
+
+def test_health_counts_use_and_perplexity() -> None:
+    quantizer = ResidualQuantizer(QuantizerConfig((4, 4), (1, 1)), 2)
+    codes = torch.tensor([[[0, 1, 2, 3], [1, 1, 1, 1]]])
+    even, collapsed = health(codes, quantizer)
+    assert even == {"perplexity": pytest.approx(4), "used": 1.0}
+    assert collapsed == {"perplexity": pytest.approx(1), "used": 0.25}
+
+
+def test_losses_equal_their_slow_twins() -> None:
+    torch.manual_seed(0)
+    ours, theirs = 0.1 * torch.randn(1, 3000), 0.1 * torch.randn(1, 3000)
+    window = np.hanning(1025)[:-1] / np.sqrt(np.sum(np.hanning(1025)[:-1] ** 2))
+    starts = range(0, 3000 - 1024 + 1, 256)
+    spectra = [
+        np.stack([np.fft.rfft(window * x[0, s : s + 1024].numpy()) for s in starts]) for x in (ours, theirs)
+    ]
+    filters = losses.mel_filters(80, 1024, 24000, torch.device("cpu"))
+    mels = [
+        np.log10(np.maximum(np.sqrt(np.abs(s) ** 2 + 1e-12) @ filters.numpy(), losses.MEL_FLOOR))
+        for s in spectra
+    ]
+    pair = losses.spectrum(ours, 1024), losses.spectrum(theirs, 1024)
+    assert float(losses.mel_distance(*pair, filters)) == pytest.approx(
+        np.abs(mels[0] - mels[1]).mean(), rel=1e-4
+    )
+    scaled = [s * (np.abs(s) ** 2 + 1e-8) ** -0.25 for s in spectra]
+    parts = np.abs((scaled[0] - scaled[1]).view(np.float64))
+    assert float(losses.compressed_distance(*pair)) == pytest.approx(parts.mean(), rel=1e-4)
+
+
+def test_mel_filters_cover_every_bin_but_the_ends() -> None:
+    filters = losses.mel_filters(80, 1024, 24000, torch.device("cpu"))
+    assert (filters.sum(1)[1:-1] > 0).all() and filters.max() <= 1
+
+
+def test_a_perfect_copy_costs_nothing() -> None:
+    audio = torch.randn(2, 6000)
+    assert all(float(value) == 0 for value in losses.reconstruction_losses(audio, audio, 24000).values())
+
+
+def test_crops_are_reproducible_and_within_full_scale(audio_folder: Path) -> None:
+    clips = load_clips([audio_folder], 24000)
+    assert len(clips) == 3 and all(abs(len(clips[i]) - 24000) <= 1 for i in range(3))
+    first, again = (random_crops(clips, 16, 4800, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, again) and first.shape == (16, 1, 4800) and first.abs().max() <= 1
+    rest, held_out = split_clips(clips)
+    assert len(rest) == 2 and len(held_out) == 1
+
+
+def test_stereo_of_another_rate_becomes_mono(audio_folder: Path) -> None:
+    assert read_mono((audio_folder / "1.wav").read_bytes(), 24000).shape == (24000,)
+
+
+def test_unreadable_clips_are_left_out_and_no_clips_are_an_error(tmp_path: Path, caplog) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"no audio at all")
+    with pytest.raises(AudioError, match="no audio"):
+        load_clips([tmp_path], 24000)
+    assert "broken.wav" in caplog.text
+    with pytest.raises(AudioError, match="no such file"):
+        load_clips([tmp_path / "missing"], 24000)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(folder / "checkpoint.pt", weights_only=True)["model"])
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(
+    audio_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        "audiocodec.train.loop.bf16_pays", lambda _: False
+    )  # a timing must not decide the result
+    train(RECIPE, [audio_folder], tmp_path / "whole")
+    for last in (1, 3, 5, 6):  # stops in every stage
+        shorter = dataclasses.replace(RECIPE, stages=RECIPE.stages)
+        with monkeypatch.context() as patch:
+            patch.setattr(Recipe, "n_steps", property(lambda _, last=last: last))
+            train(shorter, [audio_folder], tmp_path / "parts", resume=last > 1)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert {"mel_1", "mel_2", "si_sdr_2", "perplexity_level0", "used_level1"} <= set(lines[-1]["valid"])
+    assert list((tmp_path / "whole").glob("spectrograms-*.png"))
+    assert load_model(tmp_path / "whole" / "model").config.name == "tiny"
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_by_another_model(
+    audio_folder: Path, tmp_path: Path
+) -> None:
+    brief = dataclasses.replace(RECIPE, stages=(StageConfig("continuous", 1),))
+    train(brief, [audio_folder], tmp_path)
+    with pytest.raises(CodecError, match="--resume"):
+        train(brief, [audio_folder], tmp_path)
+    other = dataclasses.replace(brief, model=dataclasses.replace(MODEL, latent_dim=4))
+    with pytest.raises(ModelError, match="another model"):
+        train(other, [audio_folder], tmp_path, resume=True)
+    with pytest.raises(CodecError, match="no checkpoint"):
+        train(brief, [audio_folder], tmp_path / "new", resume=True)
+
+
+def test_max_minutes_ends_a_run_in_good_order(audio_folder: Path, tmp_path: Path) -> None:
+    endless = dataclasses.replace(RECIPE, stages=(StageConfig("continuous", 10**6),))
+    train(endless, [audio_folder], tmp_path, max_minutes=0.01)
+    assert (tmp_path / "checkpoint.pt").exists() and (tmp_path / "model" / "config.json").exists()
+
+
+TWO_PROCESSES = """
+import sys, dataclasses
+from pathlib import Path
+import torch
+sys.path.insert(0, {tests!r})
+from test_training import RECIPE
+from audiocodec.train.loop import train
+import torch.distributed as dist
+import audiocodec.train.loop as loop
+seen = []
+step = loop.train_step
+def spy(state, clips, *, bf16):
+    figures = step(state, clips, bf16=bf16)
+    seen[:] = [state.model]
+    return figures
+loop.train_step = spy
+train(RECIPE, [Path({audio!r})], Path({out!r}), device="cpu", threads=1)
+torch.save(seen[0].state_dict(), Path({out!r}) / f"rank{{dist.get_rank()}}.pt")
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_end_with_the_same_weights(audio_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    tests = str(Path(__file__).parent)
+    script.write_text(TWO_PROCESSES.format(tests=tests, audio=str(audio_folder), out=str(tmp_path / "out")))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(script),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (torch.load(tmp_path / "out" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_recipe_states_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "recipe.toml").write_text(
+        'name = "base"\n[data]\nbatch_size = 4\ncrop_seconds = 1.0\n[[stages]]\nname = "a"\nsteps = 5\n'
+    )
+    (tmp_path / "child.toml").write_text('extends = "base"\nname = "child"\n[data]\nbatch_size = 2\n')
+    recipe = load_recipe(tmp_path / "child.toml")
+    assert (recipe.name, recipe.data.batch_size, recipe.data.crop_seconds, recipe.n_steps) == (
+        "child",
+        2,
+        1.0,
+        5,
+    )
+    (tmp_path / "child.toml").write_text('extends = "base"\nname = "child"\nbatch = 2\n')
+    with pytest.raises(ModelError, match="unknown key 'batch'"):
+        load_recipe(tmp_path / "child.toml")
+
+
+def test_every_recipe_in_the_repository_is_valid() -> None:
+    recipes = sorted((Path(__file__).parent.parent / "recipes").glob("*/recipe.toml"))
+    assert recipes
+    for path in recipes:
+        assert load_recipe(path).n_steps > 0
