@@ -18,8 +18,9 @@ class SpectralConfig:
     """Windowed transform at the frame rate, ConvNeXt blocks, inverse transform (sizes in samples and channels)."""
 
     window_length: int = 960
-    dim: int = 320
-    n_blocks: int = 8
+    dim: int = 256
+    n_blocks: int = 6
+    embed_kernel_size: int = 3
     kernel_size: int = 7
     expansion: int = 3
 

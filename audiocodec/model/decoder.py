@@ -5,17 +5,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiocodec.model.config import ModelConfig, SpectralConfig
-from audiocodec.model.encoder import analysis_window
+from audiocodec.model.encoder import analysis_window, convnext_stack
 from audiocodec.model.layers import (
     CausalConv1d,
     CausalConvTranspose1d,
     CausalSequence,
     CodecState,
-    ConvNeXtBlock,
     ResidualUnit,
     overlap_add,
 )
 
+START_LOG_MAGNITUDE = -4.0  # most bins are quiet: it need not be learned first
 MAX_LOG_MAGNITUDE = 6.0  # e^6 in one bin is far beyond a full-scale sine's; a wild prediction stays finite
 
 
@@ -34,15 +34,11 @@ class SpectralDecoder(nn.Module):
         window = analysis_window(config.window_length)
         # the squared windows add up to window_length / (2 hop_length) everywhere
         self.register_buffer("window", window * (2 * hop_length / config.window_length), persistent=False)
-        self.embed = nn.Linear(latent_dim, config.dim)
-        self.blocks = CausalSequence(
-            [
-                ConvNeXtBlock(config.dim, config.kernel_size, config.expansion, 1 / config.n_blocks)
-                for _ in range(config.n_blocks)
-            ]
-        )
+        self.blocks = convnext_stack(latent_dim, config)
         self.norm = nn.LayerNorm(config.dim)
-        self.head = nn.Linear(config.dim, 2 * (config.window_length // 2 + 1))
+        n_bins = config.window_length // 2 + 1
+        self.head = nn.Linear(config.dim, 3 * n_bins)
+        nn.init.constant_(self.head.bias[:n_bins], START_LOG_MAGNITUDE)
 
     @property
     def receptive_field(self) -> int:
@@ -54,12 +50,13 @@ class SpectralDecoder(nn.Module):
         return CodecState(self.window.new_zeros(batch_size, overlap), self.blocks.initial_state(batch_size))
 
     def forward(self, quantized: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
-        x = self.embed(quantized.transpose(1, 2)).transpose(1, 2)
-        x, layers = self.blocks(x, state.layers)
-        log_magnitude, phase = self.head(self.norm(x.transpose(1, 2))).float().chunk(2, dim=-1)
+        x, layers = self.blocks(quantized, state.layers)
+        log_magnitude, real, imaginary = self.head(self.norm(x.transpose(1, 2))).float().chunk(3, dim=-1)
         with torch.autocast(x.device.type, enabled=False):
-            magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
-            frames = torch.fft.irfft(torch.polar(magnitude, phase), n=len(self.window)) * self.window
+            # phase as a direction: what is linear in the encoder's spectra stays linear up to here
+            scale = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp() * (real**2 + imaginary**2 + 1e-6).rsqrt()
+            spectrum = torch.complex(scale * real, scale * imaginary)
+            frames = torch.fft.irfft(spectrum, n=len(self.window)) * self.window
             audio, samples = self.overlap(frames, state.samples)
         return audio.unsqueeze(1), CodecState(samples, layers)
 

@@ -13,6 +13,15 @@ def analysis_window(length: int) -> Tensor:
     return torch.hann_window(length, periodic=True).sqrt()
 
 
+def convnext_stack(in_channels: int, config: SpectralConfig) -> CausalSequence:
+    """A causal convolution to `dim` channels and ConvNeXt blocks: [B, in_channels, F] -> [B, dim, F]."""
+    scale = 1 / config.n_blocks
+    blocks = [
+        ConvNeXtBlock(config.dim, config.kernel_size, config.expansion, scale) for _ in range(config.n_blocks)
+    ]
+    return CausalSequence([CausalConv1d(in_channels, config.dim, config.embed_kernel_size), *blocks])
+
+
 class SpectralEncoder(nn.Module):
     """Short-time spectra at the frame rate, then ConvNeXt blocks.
 
@@ -27,14 +36,9 @@ class SpectralEncoder(nn.Module):
         self.hop_length = hop_length
         self.register_buffer("window", analysis_window(config.window_length), persistent=False)
         n_bins = config.window_length // 2 + 1
-        self.embed = nn.Linear(3 * n_bins, config.dim)
-        self.embed_norm = nn.LayerNorm(config.dim)
-        self.blocks = CausalSequence(
-            [
-                ConvNeXtBlock(config.dim, config.kernel_size, config.expansion, 1 / config.n_blocks)
-                for _ in range(config.n_blocks)
-            ]
-        )
+        # the frame to code lies `lookahead` back, so the first layer mixes neighbouring frames whole
+        self.blocks = convnext_stack(3 * n_bins, config)
+        self.norm = nn.LayerNorm(config.dim)
         self.project = nn.Linear(config.dim, latent_dim)
 
     def initial_state(self, batch_size: int) -> CodecState:
@@ -43,9 +47,8 @@ class SpectralEncoder(nn.Module):
 
     def forward(self, audio: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
         samples = torch.cat([state.samples, audio[:, 0]], dim=-1)
-        x = self.embed_norm(self.embed(self.features(samples)))
-        x, layers = self.blocks(x.transpose(1, 2), state.layers)
-        latents = self.project(x.transpose(1, 2)).float()
+        x, layers = self.blocks(self.features(samples).transpose(1, 2), state.layers)
+        latents = self.project(self.norm(x.transpose(1, 2))).float()
         # normalised frames: their scale cannot drift away from the codebooks'
         latents = F.layer_norm(latents, latents.shape[-1:]).transpose(1, 2)
         return latents, CodecState(samples[:, samples.shape[-1] - state.samples.shape[-1] :], layers)
@@ -57,7 +60,8 @@ class SpectralEncoder(nn.Module):
             spectrum = torch.view_as_real(torch.fft.rfft(frames))
             power = spectrum.square().sum(-1) + 1e-6
             compressed = spectrum * power.pow(-0.35).unsqueeze(-1)  # magnitude to the power of .3
-            return torch.cat([0.25 * power.log(), compressed[..., 0], compressed[..., 1]], dim=-1)
+            # levels and phases enter at about the same strength, or phases would be learned late
+            return torch.cat([0.1 * power.log() + 0.4, 3 * compressed[..., 0], 3 * compressed[..., 1]], dim=-1)
 
 
 class StridedEncoder(nn.Module):

@@ -34,7 +34,7 @@ class LossConfig:
     """Weights of the loss terms; adversarial ones count in adversarial stages only."""
 
     mel: float = 6.0
-    complex: float = 6.0
+    complex: float = 100.0
     codebook: float = 0.0
     commitment: float = 0.25
     adversarial: float = 0.1
@@ -65,7 +65,7 @@ class StageConfig:
 
     name: str
     steps: int
-    learning_rate: tuple[float, ...] = (1e-3, 1e-3)
+    learning_rate: tuple[float, ...] = (2e-3, 2e-3)
     quantize: bool = False
     noise: tuple[float, ...] = (0.05, 0.05)
     full_share: float = 0.5

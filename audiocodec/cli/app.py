@@ -1,0 +1,147 @@
+"""The entry point: arguments in, exit code out; signals and closed pipes end quietly, nothing shows a traceback."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any, NoReturn, cast
+
+import typer
+from typer.core import TyperCommand
+
+from audiocodec.cli import decode, drop, encode, info, models, train, verify
+from audiocodec.cli.console import Console
+from audiocodec.cli.exits import CLOSED_PIPE, INTERRUPTED, TERMINATED, WRONG_USAGE, UsageError
+
+NAME = "codec"
+VERBS = {
+    "encode": encode,
+    "decode": decode,
+    "info": info,
+    "verify": verify,
+    "drop": drop,
+    "models": models,
+    "train": train,
+}
+EXAMPLES = """\b
+Examples:
+  codec encode talk.wav
+  codec decode talk.rq copy.wav
+"""
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+# click's own usage error: typer has it in other places from version to version, its child stays in one
+PARSER_ERRORS = cast(tuple[type[Exception], ...], typer.BadParameter.__bases__)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line `args` (by default the process's own); returns the exit code.
+
+    0 done; 1 some file failed; 2 wrong usage; 130 interrupted; 141 the reader of a pipe went away. SIGTERM raises
+    SystemExit(143), once nothing half-written is left.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    end = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:end]
+    words = [word for word in words[:end] if word != "--debug"] + words[end:]
+    with Console(debug=debug) as console, _termination():
+        code = _exit_code(words, console)
+    if args is None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to stop
+    return code
+
+
+class Verb(TyperCommand):
+    """A verb whose usage line is written by hand: the parser cannot know which names are inputs."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What stands behind the verb."""
+        return [VERBS[str(self.name)].USAGE]
+
+
+def command() -> Any:
+    """The parser, with all verbs."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
+    app.callback(invoke_without_command=True, epilog=EXAMPLES)(_root)
+    for name, verb in VERBS.items():
+        app.command(name, cls=Verb, epilog=verb.EXAMPLES, context_settings=SETTINGS)(verb.run)
+    return typer.main.get_command(app)
+
+
+def _exit_code(words: list[str], console: Console) -> int:
+    """Runs, and turns whatever was raised into a line and a code."""
+    try:
+        code = _run(words, console)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return CLOSED_PIPE
+    except KeyboardInterrupt:
+        console.fail("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        return console.report(error)
+    return code
+
+
+def _run(words: list[str], console: Console) -> int:
+    """Parses and runs. Typer's own `main` is left out, for it has other exit codes."""
+    parser = command()
+    try:
+        with parser.make_context(NAME, words, obj=console) as context:
+            return int(parser.invoke(context) or 0)
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except PARSER_ERRORS as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else NAME
+        reason = cast(Any, error).format_message().rstrip(".")
+        raise UsageError(f"{reason} (see '{path} --help')") from error
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from; may stand anywhere.")
+    ] = False,
+) -> int:
+    """Audio at a few kbit/s: coded by a neural network, kept in small .rq files.
+
+    Each verb has a --help of its own. Files named `-` are standard input or output.
+    """
+    if version:
+        from audiocodec import __version__
+
+        print(f"{NAME} {__version__}")
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(WRONG_USAGE)
+    return 0
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """Makes SIGTERM unwind the stack, so that temporary files go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _discard_output() -> None:
+    """Lets the interpreter flush what nobody reads any more, without complaint."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

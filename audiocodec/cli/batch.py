@@ -1,0 +1,88 @@
+"""Job after job: a failure is one line and costs no other job; results are lines or JSON."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from audiocodec.cli.console import Console
+from audiocodec.cli.exits import FAILED
+from audiocodec.cli.plan import PIPE, Job, shown
+
+Facts = dict[str, Any]  # what --json prints
+
+
+class Batch:
+    """Runs jobs and keeps the worst of their exit codes.
+
+    json: every job ends in one object on stdout; its `error` is null, or says why there is nothing else in it.
+    """
+
+    def __init__(self, console: Console, *, json: bool) -> None:
+        self.console, self.json = console, json
+        self.exit_code = 0
+
+    def passing(self, jobs: Sequence[Job], check: Callable[[Job], object]) -> list[Job]:
+        """The jobs that `check` raises nothing about."""
+        return [job for job in jobs if self._attempt(job, check) is not None]
+
+    def run(self, job: Job, work: Callable[[Job], Facts]) -> None:
+        """Does the job; `work` gives the facts about it, and may report damage among them."""
+        result = self._attempt(job, work)
+        if result is None:
+            return
+        facts = result[0]
+        if facts.get("damage"):
+            self.exit_code = max(self.exit_code, FAILED)
+        self._emit(facts | {"error": None})
+
+    def give_up(self, jobs: Sequence[Job], error: Exception) -> int:
+        """Reports an error that concerns all jobs alike; returns the exit code."""
+        self.exit_code = max(self.exit_code, self.console.report(error))
+        for job in jobs:
+            self._emit_failure(job, error)
+        return self.exit_code
+
+    def _attempt(self, job: Job, work: Callable[[Job], Any]) -> tuple[Any] | None:
+        """What `work` returns, as a tuple; None where it failed, which is then reported."""
+        try:
+            return (work(job),)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            self.exit_code = max(self.exit_code, self.console.report(error, shown(job.source)))
+            self._emit_failure(job, error)
+            return None
+
+    def _emit_failure(self, job: Job, error: Exception) -> None:
+        output = {"output": job.target} if job.target else {}
+        self._emit({"input": job.source, **output, "error": str(error)})
+
+    def _emit(self, facts: Facts) -> None:
+        if self.json:
+            print_json(facts)
+
+
+def print_json(facts: Facts) -> None:
+    """One object on one line of stdout, at once."""
+    print(json.dumps(facts), flush=True)
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[BinaryIO]:
+    """The bytes of an input, `-` being standard input. Raises CodecError where it cannot be read."""
+    if name == PIPE:
+        yield sys.stdin.buffer
+        return
+    from audiocodec.tools import open_input
+
+    with open_input(name) as file:
+        yield file
+
+
+def make_folder(target: str) -> None:
+    """Makes the folder that an output goes to."""
+    if target != PIPE:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)

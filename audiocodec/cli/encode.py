@@ -1,0 +1,259 @@
+"""`codec encode`: audio files -> `.rq` files."""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from audiocodec.cli.batch import Batch, Facts, make_folder
+from audiocodec.cli.coding import prepare_torch, times
+from audiocodec.cli.console import Console, clock, size
+from audiocodec.cli.exits import UsageError
+from audiocodec.cli.options import Force, Json, OutputDir, Quiet, Raw, console_of
+from audiocodec.cli.plan import (
+    PIPE,
+    Job,
+    check_output_dir,
+    check_source,
+    check_target,
+    json_allowed,
+    plan_jobs, shown,
+)
+from audiocodec.errors import CodecError, FormatError
+
+if TYPE_CHECKING:
+    from audiocodec.audio import AudioReader, RawFormat
+    from audiocodec.bitstream import StreamInfo
+    from audiocodec.codec import Codec
+
+USAGE = "INPUT [OUTPUT.rq] [OPTIONS]"
+EXAMPLES = """\b
+Examples:
+  codec encode talk.wav --kbps 3
+  codec encode music/ extra.flac -o coded/
+"""
+JSON_KEYS = {
+    "input": "name of the input",
+    "output": "name of the output",
+    "duration_seconds": "duration of the recording",
+    "sample_rate": "of the recording, in Hz",
+    "channels": "of the recording, 1 or 2",
+    "levels": "levels of codes",
+    "kbps": "rate of the whole file",
+    "codes_kbps": "rate of the codes alone",
+    "bytes": "length of the file",
+    "model": "name of the model",
+    "code_space": "code space id, in hex",
+    "speed": "seconds of audio per second of work, loading the model not counted",
+    "error": "null; for an input that failed, why (then only `input` and `output` stand beside it)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the options say about each file."""
+
+    kbps: float | None
+    n_q: int | None
+    live: bool
+    verify: bool
+    overwrite: bool
+    raw: "RawFormat | None"
+
+
+def run(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="INPUT", hidden=True)],
+    *,
+    kbps: Annotated[
+        float | None,
+        typer.Option("-b", "--kbps", metavar="X", help="Rate, all channels together.  [default: 6]"),
+    ] = None,
+    levels: Annotated[
+        int | None, typer.Option("-n", "--levels", metavar="N", help="Levels of codes, instead of a rate.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", metavar="NAME|DIR", help="Another model than the default one."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check and decode each output before it gets its name.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Write every two frames, for streams heard as they come.")
+    ] = False,
+    output_dir: OutputDir = None,
+    raw: Raw = False,
+    rate: Annotated[
+        int | None, typer.Option("--rate", metavar="HZ", help="Sample rate of --raw samples.")
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option("--channels", metavar="N", help="Channels of --raw samples, 1 or 2.  [default: 1]"),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Code audio files into .rq files.
+
+    Without an output name the suffix changes. With -o there may be several inputs, and folders: all audio
+    files below them, in the same structure. `-` is standard input or output.
+    """
+    console = console_of(context, quiet=quiet)
+    _check_levels(kbps, levels)
+    wishes = Wishes(kbps, levels, live, verify, force, _raw_format(raw, rate, channels))
+    from audiocodec.audio import OUTPUT_SUFFIXES
+
+    jobs = plan_jobs(files, output_dir, input_suffixes=OUTPUT_SUFFIXES, output_suffixes=(".rq",))
+    if json:
+        json_allowed(jobs)
+    if verify and not all(_is_file(job.target) for job in jobs):
+        raise UsageError("--verify reads the output again: it must be a file")
+    check_output_dir(output_dir, jobs)
+    batch = Batch(console, json=json)
+    jobs = batch.passing(jobs, lambda job: _check(job, wishes))
+    if not jobs:
+        return batch.exit_code
+    try:
+        codec = _load(model)
+        if levels is not None:
+            codec.space.first(levels)
+    except (CodecError, ValueError) as error:
+        return batch.give_up(jobs, error)
+    for job in jobs:
+        batch.run(job, lambda job: _encode(job, codec, wishes, console))
+    return batch.exit_code
+
+
+def _check_levels(kbps: float | None, levels: int | None) -> None:
+    """Raises UsageError for what no model can do."""
+    if kbps is not None and levels is not None:
+        raise UsageError("--kbps and --levels say the same thing: give one of them")
+    if kbps is not None and not (kbps > 0 and math.isfinite(kbps)):
+        raise UsageError(f"--kbps {kbps:g}: expected more than 0")
+    if levels is not None and levels < 1:
+        raise UsageError(f"--levels {levels}: expected 1 or more")
+
+
+def _raw_format(raw: bool, rate: int | None, channels: int | None) -> "RawFormat | None":
+    """The format that --raw, --rate and --channels state together."""
+    from audiocodec.audio import MAX_CHANNELS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, RawFormat
+
+    if not raw:
+        if rate is not None or channels is not None:
+            raise UsageError("--rate and --channels describe --raw samples: other inputs say it themselves")
+        return None
+    if rate is None:
+        raise UsageError("--raw samples need their --rate, in Hz")
+    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+        raise UsageError(f"--rate {rate}: expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}")
+    channels = 1 if channels is None else channels
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise UsageError(f"--channels {channels}: expected 1 or 2")
+    return RawFormat(rate, channels)
+
+
+def _is_file(target: str) -> bool:
+    path = Path(target)
+    return target != PIPE and (path.is_file() or not path.exists())
+
+
+def _check(job: Job, wishes: Wishes) -> None:
+    """Raises CodecError for what can be told about a job without a model."""
+    from audiocodec.audio import AudioReader
+
+    if check_source(job):
+        AudioReader(job.source, raw=wishes.raw).close()
+    check_target(job, overwrite=wishes.overwrite)
+
+
+def _load(model: str | None) -> "Codec":
+    """The model that -m names, or the default one."""
+    from audiocodec.codec import load
+    from audiocodec.model.store import DEFAULT_MODEL
+
+    prepare_torch()
+    return load(DEFAULT_MODEL if model is None else model)
+
+
+def _encode(job: Job, codec: "Codec", wishes: Wishes, console: Console) -> Facts:
+    """Codes one input; the facts about it."""
+    from audiocodec.audio import AudioReader
+    from audiocodec.files import choose_levels, encode_stream
+
+    begun = time.monotonic()
+    source = sys.stdin.buffer if job.source == PIPE else job.source
+    with AudioReader(source, raw=wishes.raw) as reader:
+        n_q = choose_levels(codec, reader.channels, kbps=wishes.kbps, n_q=wishes.n_q)
+        with (
+            _output(job.target, codec, wishes) as file,
+            console.progress(shown(job.source), _stated_seconds(reader)) as progress,
+        ):
+            info = encode_stream(codec, reader, file, n_q=n_q, live=wishes.live, progress=progress)
+    seconds = time.monotonic() - begun
+    console.say(
+        f"{job.label}  {clock(info.duration_seconds)}  {info.kbps:.1f} kbps  {size(info.file_bytes)}  "
+        f"{times(info.duration_seconds, seconds)}"
+    )
+    return _facts(job, info, seconds)
+
+
+def _stated_seconds(reader: "AudioReader") -> float | None:
+    return None if reader.n_samples is None else reader.n_samples / reader.sample_rate
+
+
+@contextmanager
+def _output(target: str, codec: "Codec", wishes: Wishes) -> Iterator[BinaryIO]:
+    """The output to write to, which gets its name when it is whole and, if that is wished, was checked."""
+    from audiocodec.output import atomic_output
+
+    if target == PIPE:
+        yield sys.stdout.buffer
+        return
+    make_folder(target)
+    with atomic_output(target, overwrite=wishes.overwrite) as path:
+        with path.open("wb") as file:
+            yield file
+        if wishes.verify:
+            _verify(path, codec)
+
+
+def _verify(path: Path, codec: "Codec") -> None:
+    """Raises FormatError unless all checksums hold and decoding gives as many samples as were coded."""
+    from audiocodec.files import Decoding
+    from audiocodec.tools import open_input, verify_file
+
+    faults = verify_file(path)
+    if faults:
+        raise FormatError(f"the written file is damaged: {faults[0]}; the disk may be failing")
+    with open_input(path) as file:
+        decoding = Decoding(file, codec)
+        n_decoded = sum(len(block) for block in decoding.blocks())
+    if n_decoded != decoding.n_samples:
+        raise FormatError(f"the written file decodes to {n_decoded} samples, not {decoding.n_samples}")
+
+
+def _facts(job: Job, info: "StreamInfo", seconds: float) -> Facts:
+    """The facts for --json."""
+    header = info.header
+    return {
+        "input": job.source,
+        "output": job.target,
+        "duration_seconds": info.duration_seconds,
+        "sample_rate": header.source.sample_rate,
+        "channels": header.source.channels,
+        "levels": header.space.n_q,
+        "kbps": round(info.kbps, 4),
+        "codes_kbps": round(info.codes_kbps, 4),
+        "bytes": info.file_bytes,
+        "model": header.space.model,
+        "code_space": header.space.id.hex(),
+        "speed": round(info.duration_seconds / seconds, 2),
+    }

@@ -1,0 +1,20 @@
+"""Exit codes, and what makes them."""
+
+FAILED = 1  # some file; the others are done
+WRONG_USAGE = 2
+INTERRUPTED = 130  # 128 + SIGINT
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+TERMINATED = 143  # 128 + SIGTERM
+
+EXIT_CODES = {
+    0: "done",
+    FAILED: "some file failed or is damaged; the others are done",
+    WRONG_USAGE: "wrong usage: an option or value that cannot be (`--levels 99`)",
+    INTERRUPTED: "interrupted by Ctrl-C; no half-written output is left",
+    CLOSED_PIPE: "the reader of standard output went away",
+    TERMINATED: "ended by SIGTERM; no half-written output is left",
+}
+
+
+class UsageError(Exception):
+    """A command line that asks for what cannot be."""

@@ -1,0 +1,106 @@
+"""`codec models`: the models that come with the package."""
+
+import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from audiocodec.cli.batch import Facts, print_json
+from audiocodec.cli.console import printable, size
+from audiocodec.cli.options import Json, console_of
+
+if TYPE_CHECKING:
+    from audiocodec.codes import CodeSpace
+
+USAGE = "[OPTIONS]"
+EXAMPLES = """\b
+Examples:
+  codec models
+  codec models --json
+"""
+JSON_KEYS = {
+    "name": "what -m takes",
+    "default": "whether it is used without -m",
+    "sample_rate": "rate that it works at, in Hz",
+    "levels": "the most levels it codes in",
+    "kbps_min": "rate of one level, mono",
+    "kbps_max": "rate of all levels, mono",
+    "bytes": "length of its files",
+    "code_space": "code space id, in hex: files of the same id can be decoded",
+}
+
+
+def run(context: typer.Context, json: Json = False) -> int:
+    """List the models that come with this version.
+
+    Rates are those of mono; stereo takes twice as much. Models of your own are given as folders: -m DIR.
+    """
+    console = console_of(context, quiet=False)
+    models = _models()
+    if not models:
+        console.warn(
+            "this version comes without a model: train one (codec train), and give its folder with -m"
+        )
+    for model in models:
+        if json:
+            print_json(model)
+        else:
+            print(printable(_line(model)))
+    return 0
+
+
+def _models() -> list[Facts]:
+    """The facts about each shipped model."""
+    from audiocodec.model.store import DEFAULT_MODEL, shipped_models
+
+    return [_facts(name, is_default=name == DEFAULT_MODEL) for name in shipped_models()]
+
+
+def _facts(name: str, *, is_default: bool) -> Facts:
+    """The facts about one model, from its files; its weights are not loaded."""
+    from audiocodec.model.store import model_folder
+
+    folder = model_folder(name)
+    space = _space(folder)
+    return {
+        "name": name,
+        "default": is_default,
+        "sample_rate": space.sample_rate,
+        "levels": space.n_q,
+        "kbps_min": round(space.kbps(1), 4),
+        "kbps_max": round(space.kbps(), 4),
+        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        "code_space": space.id.hex(),
+    }
+
+
+def _space(folder: Path) -> "CodeSpace":
+    """The code space that a model's files state."""
+    import safetensors
+
+    from audiocodec.codes import CodeSpace
+    from audiocodec.model.config import ModelConfig, from_dict
+    from audiocodec.model.store import CONFIG, WEIGHTS
+
+    config = from_dict(ModelConfig, json_text.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
+    with safetensors.safe_open(folder / WEIGHTS, "np") as file:
+        id_ = bytes.fromhex(file.metadata()["code_space"])
+    return CodeSpace(
+        id=id_,
+        model=config.name,
+        sample_rate=config.sample_rate,
+        hop_length=config.hop_length,
+        delay=config.delay,
+        codebook_sizes=config.quantizer.codebook_sizes,
+        frames_per_code=config.quantizer.frames_per_code,
+    )
+
+
+def _line(model: Facts) -> str:
+    """One model for a person."""
+    mark = "*" if model["default"] else " "
+    return (
+        f"{mark} {model['name']:<20}  {model['sample_rate'] / 1000:g} kHz  {model['levels']} levels  "
+        f"{model['kbps_min']:g}-{model['kbps_max']:g} kbps  {size(model['bytes'])}  {model['code_space']}"
+    )
