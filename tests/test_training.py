@@ -104,7 +104,7 @@ def test_first_codebooks_leave_less_with_every_level() -> None:
     quantizer = ResidualQuantizer(QuantizerConfig((32, 32, 32), (1, 1, 1)), 4)
     z = torch.randn(4, 4, 200)
     initialise(quantizer, z, torch.Generator().manual_seed(0))
-    left = [float((z - quantizer.decode(quantizer.encode(z, n))).square().mean()) for n in (1, 2, 3)]
+    left = [(z - quantizer.decode(quantizer.encode(z, n))).square().mean().item() for n in (1, 2, 3)]
     assert 1 > left[0] > left[1] > left[2]
 
 
@@ -249,7 +249,12 @@ def test_two_processes_end_with_the_same_weights(audio_folder: Path, tmp_path: P
         str(script),
     ]
     done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (torch.load(tmp_path / "out" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))

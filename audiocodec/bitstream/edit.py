@@ -27,6 +27,16 @@ class StreamInfo:
     file_bytes: int
 
     @property
+    def n_q(self) -> int:
+        """Levels in the file."""
+        return self.header.space.n_q
+
+    @property
+    def model(self) -> str:
+        """Name of the model that made it."""
+        return self.header.space.model
+
+    @property
     def duration_seconds(self) -> float:
         """Duration of the recording."""
         if self.n_samples is None:

@@ -21,7 +21,8 @@ from audiocodec.cli.plan import (
     check_source,
     check_target,
     json_allowed,
-    plan_jobs, shown,
+    plan_jobs,
+    shown,
 )
 from audiocodec.errors import CodecError
 
@@ -224,7 +225,9 @@ def _decode(job: Job, models: Models, wishes: Wishes, console: Console) -> Facts
                 tags=decoding.header.tags,
                 overwrite=wishes.overwrite,
             ) as writer,
-            console.progress(shown(job.source), None if total is None else total / decoding.sample_rate) as progress,
+            console.progress(
+                shown(job.source), None if total is None else total / decoding.sample_rate
+            ) as progress,
         ):
             decode_to(decoding, writer, progress)
     seconds = time.monotonic() - begun

@@ -10,7 +10,7 @@ from audiocodec.cli.batch import open_source
 from audiocodec.cli.console import size
 from audiocodec.cli.exits import UsageError
 from audiocodec.cli.options import Force, Quiet, console_of
-from audiocodec.cli.plan import PIPE, check_output_dir, check_source, check_target, plan_jobs
+from audiocodec.cli.plan import PIPE, check_output_dir, check_source, check_target, plan_jobs, shown
 
 USAGE = "INPUT.rq OUTPUT.rq -n N [OPTIONS]"
 EXAMPLES = """\b

@@ -23,7 +23,8 @@ from audiocodec.cli.plan import (
     check_source,
     check_target,
     json_allowed,
-    plan_jobs, shown,
+    plan_jobs,
+    shown,
 )
 from audiocodec.errors import CodecError, FormatError
 

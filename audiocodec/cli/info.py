@@ -7,7 +7,7 @@ import typer
 from audiocodec.cli.batch import Batch, Facts, open_source
 from audiocodec.cli.console import clock, printable, size
 from audiocodec.cli.options import Json, console_of
-from audiocodec.cli.plan import Job
+from audiocodec.cli.plan import Job, shown
 
 if TYPE_CHECKING:
     from audiocodec.bitstream import StreamInfo
@@ -66,7 +66,7 @@ def _show(name: str, *, json: bool) -> Facts:
     with open_source(name) as file:
         stream = bitstream.info(file)
     if not json:
-        print("\n".join(printable(line) for line in _lines(name, stream)), flush=True)
+        print("\n".join(printable(line) for line in _lines(shown(name), stream)), flush=True)
     return _facts(name, stream)
 
 

@@ -8,6 +8,7 @@ from audiocodec.cli.batch import open_source
 from audiocodec.cli.console import Console, printable
 from audiocodec.cli.exits import FAILED
 from audiocodec.cli.options import Quiet, console_of
+from audiocodec.cli.plan import shown
 
 USAGE = "FILE.rq... [OPTIONS]"
 EXAMPLES = """\b
@@ -41,11 +42,11 @@ def _verify(name: str, console: Console) -> int:
         with open_source(name) as file:
             faults = bitstream.verify(file)
     except Exception as error:
-        return console.report(error, name)
+        return console.report(error, shown(name))
     for fault in faults[:MAX_FAULTS]:
-        console.fail(f"{name}: {fault}")
+        console.fail(f"{shown(name)}: {fault}")
     if len(faults) > MAX_FAULTS:
-        console.fail(f"{name}: {len(faults) - MAX_FAULTS} more faults")
+        console.fail(f"{shown(name)}: {len(faults) - MAX_FAULTS} more faults")
     if not faults and not console.quiet:
-        print(f"{printable(name)}: ok", flush=True)
+        print(f"{printable(shown(name))}: ok", flush=True)
     return FAILED if faults else 0

@@ -61,7 +61,9 @@ class SpectralEncoder(nn.Module):
             power = spectrum.square().sum(-1) + 1e-6
             compressed = spectrum * power.pow(-0.35).unsqueeze(-1)  # magnitude to the power of .3
             # levels and phases enter at about the same strength, or phases would be learned late
-            return torch.cat([0.1 * power.log() + 0.4, 3 * compressed[..., 0], 3 * compressed[..., 1]], dim=-1)
+            return torch.cat(
+                [0.1 * power.log() + 0.4, 3 * compressed[..., 0], 3 * compressed[..., 1]], dim=-1
+            )
 
 
 class StridedEncoder(nn.Module):

@@ -1,6 +1,6 @@
 """The bottleneck: a residual quantizer, one independent codebook per level.
 
-With z the latents and C_n the codebook of level n (METHODS in docs/):
+With z the latents and C_n the codebook of level n (docs/MODEL.md):
 
     r_0 = z;   q_n = nearest entry of C_n to r_(n-1);   r_n = r_(n-1) - q_n;   decoder input = sum of q_n
 """

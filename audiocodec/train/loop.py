@@ -65,9 +65,9 @@ def train(
         torch.set_num_threads(threads)
     rank, place = join_processes(device)
     state = new_state(recipe, place, rank)
-    open_run(state, out, resume)
+    open_run(state, out, resume, rank)
     clips, held_out = load_data(data, valid, recipe, place)
-    bf16 = bf16_pays(state)
+    bf16 = choose_bf16(state)
     hours = len(clips.samples) / recipe.model.sample_rate / 3600
     log.info("%d clips, %.1f hours, bf16 %s", len(clips), hours, "on" if bf16 else "off")
 
@@ -118,7 +118,7 @@ def agreed(wish: bool, place: torch.device) -> bool:
     return bool(flag)
 
 
-def open_run(state: TrainingState, out: Path, resume: bool) -> None:
+def open_run(state: TrainingState, out: Path, resume: bool, rank: int) -> None:
     """Makes the run's folder, or brings the state to where its last checkpoint stands."""
     checkpoint = out / "checkpoint.pt"
     if resume and checkpoint.exists():
@@ -127,8 +127,9 @@ def open_run(state: TrainingState, out: Path, resume: bool) -> None:
         raise CodecError(f"{checkpoint}: no checkpoint to resume from; start without --resume")
     elif checkpoint.exists():
         raise CodecError(f"{out} holds a run already: go on with --resume, or choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps(asdict(state.recipe), indent=1) + "\n")
+    if rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.json").write_text(json.dumps(asdict(state.recipe), indent=1) + "\n")
 
 
 def load_data(
@@ -147,6 +148,14 @@ def spread(clips: Clips, n: int) -> Clips:
     """At most n clips, evenly chosen."""
     step = max(1, len(clips) / n)
     return clips.subset([int(i * step) for i in range(min(n, len(clips)))])
+
+
+def choose_bf16(state: TrainingState) -> bool:
+    """Whether to compute in bf16: timed once per kind of processor and kept, so that a resumed run is the same."""
+    kind = f"{state.device.type} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()} threads"
+    if kind not in state.bf16:
+        state.bf16[kind] = agreed(bf16_pays(state), state.device)
+    return state.bf16[kind]
 
 
 def bf16_pays(state: TrainingState) -> bool:

@@ -1,11 +1,12 @@
 """Everything that changes while a model trains, and its checkpoints."""
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from audiocodec.errors import ModelError
@@ -29,7 +30,7 @@ class TrainingState:
     codebooks: MovingAverages | None
     generator: torch.Generator
     step: int = 0
-    seconds: float = 0.0
+    bf16: dict[str, bool] = field(default_factory=dict)  # per kind of processor, whether bf16 pays there
 
 
 def new_state(recipe: Recipe, device: torch.device, rank: int = 0) -> TrainingState:
@@ -82,7 +83,7 @@ def save_checkpoint(state: TrainingState, path: Path) -> None:
     values: dict[str, Any] = {
         "recipe": asdict(state.recipe),
         "step": state.step,
-        "seconds": state.seconds,
+        "bf16": state.bf16,
         "model": state.model.state_dict(),
         "averaged": state.averaged.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -119,8 +120,19 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
     state.critic_optimizer.load_state_dict(values["critic_optimizer"])
     if values["codebooks"] is not None:
         state.codebooks = MovingAverages(**values["codebooks"])
-    state.step, state.seconds = values["step"], values["seconds"]
-    state.generator.set_state(values["random"]["crops"].cpu())
-    torch.set_rng_state(values["random"]["cpu"].cpu())
-    if "cuda" in values["random"]:
-        torch.cuda.set_rng_state(values["random"]["cuda"].cpu(), state.device)
+    state.step, state.bf16 = values["step"], values["bf16"]
+    restore_random(state, values["random"])
+
+
+def restore_random(state: TrainingState, values: dict[str, Tensor]) -> None:
+    """Goes on with the saved random numbers; processes other than the first, whose states those are, draw anew."""
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    if rank > 0:
+        seed = state.recipe.seed + 1000 * rank + state.step
+        torch.manual_seed(seed)
+        state.generator.manual_seed(seed)
+        return
+    state.generator.set_state(values["crops"].cpu())
+    torch.set_rng_state(values["cpu"].cpu())
+    if "cuda" in values:
+        torch.cuda.set_rng_state(values["cuda"].cpu(), state.device)
