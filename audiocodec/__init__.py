@@ -6,11 +6,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.errors import AudioError, CodecError, FormatError, ModelError
 
 if TYPE_CHECKING:
     from audiocodec.codec import Codec, load
+    from audiocodec.codes import Codes, CodeSpace, Source
     from audiocodec.files import decode_file, encode_file
     from audiocodec.tools import drop_file, info, verify_file
 
@@ -19,6 +19,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "Codec": "audiocodec.codec",
     "load": "audiocodec.codec",
+    "Codes": "audiocodec.codes",
+    "CodeSpace": "audiocodec.codes",
+    "Source": "audiocodec.codes",
     "decode_file": "audiocodec.files",
     "encode_file": "audiocodec.files",
     "drop_file": "audiocodec.tools",

@@ -9,8 +9,9 @@ import torch
 from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.errors import AudioError, ModelError
 from audiocodec.lanes import output_length
+from audiocodec.model.catalogue import DEFAULT_MODEL, model_folder, shipped_models
 from audiocodec.model.codec import CodecModel
-from audiocodec.model.store import DEFAULT_MODEL, code_space, load_model, model_folder, shipped_models
+from audiocodec.model.store import code_space, load_model
 from audiocodec.stream import Floats, StreamDecoder, StreamEncoder, file_block_frames, live_block_frames
 
 
@@ -115,7 +116,7 @@ def load_for(space: CodeSpace) -> Codec:
         return codec
     raise ModelError(
         f"the file needs model {space.model!r} (code space {space.id.hex()}), which is not among the shipped ones "
-        f"({', '.join(shipped_models())}): give its folder with -m"
+        f"({', '.join(shipped_models()) or 'none'}): give its folder with -m"
     )
 
 

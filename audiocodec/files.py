@@ -12,7 +12,7 @@ from audiocodec.bitstream import Damage, Header, Reader, StreamInfo, Writer
 from audiocodec.codec import Codec, load, load_for
 from audiocodec.codes import Codes
 from audiocodec.lanes import RESAMPLER_MARGIN_SECONDS, output_length, start_alignment
-from audiocodec.model.store import DEFAULT_MODEL
+from audiocodec.model.catalogue import DEFAULT_MODEL
 from audiocodec.output import atomic_output
 from audiocodec.stream import Floats, StreamDecoder, file_block_frames, live_block_frames
 from audiocodec.tools import open_input

@@ -63,7 +63,7 @@ def disk_errors(name: object) -> Iterator[None]:
 
 def exists_error(name: object) -> AudioError:
     """The error for an output that is there already."""
-    return AudioError(f"{name} exists: use -f (overwrite=True) to overwrite it")
+    return AudioError(f"{name} exists: use -f to overwrite it")
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:

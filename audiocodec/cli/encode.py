@@ -178,7 +178,7 @@ def _check(job: Job, wishes: Wishes) -> None:
 def _load(model: str | None) -> "Codec":
     """The model that -m names, or the default one."""
     from audiocodec.codec import load
-    from audiocodec.model.store import DEFAULT_MODEL
+    from audiocodec.model.catalogue import DEFAULT_MODEL
 
     prepare_torch()
     return load(DEFAULT_MODEL if model is None else model)

@@ -52,14 +52,14 @@ def run(context: typer.Context, json: Json = False) -> int:
 
 def _models() -> list[Facts]:
     """The facts about each shipped model."""
-    from audiocodec.model.store import DEFAULT_MODEL, shipped_models
+    from audiocodec.model.catalogue import DEFAULT_MODEL, shipped_models
 
     return [_facts(name, is_default=name == DEFAULT_MODEL) for name in shipped_models()]
 
 
 def _facts(name: str, *, is_default: bool) -> Facts:
     """The facts about one model, from its files; its weights are not loaded."""
-    from audiocodec.model.store import model_folder
+    from audiocodec.model.catalogue import model_folder
 
     folder = model_folder(name)
     space = _space(folder)
@@ -80,8 +80,8 @@ def _space(folder: Path) -> "CodeSpace":
     import safetensors
 
     from audiocodec.codes import CodeSpace
+    from audiocodec.model.catalogue import CONFIG, WEIGHTS
     from audiocodec.model.config import ModelConfig, from_dict
-    from audiocodec.model.store import CONFIG, WEIGHTS
 
     config = from_dict(ModelConfig, json_text.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
     with safetensors.safe_open(folder / WEIGHTS, "np") as file:

@@ -3,7 +3,10 @@
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiocodec.cli.console import clock
-from audiocodec.cli.exits import UsageError
+from audiocodec.cli.exits import INTERRUPTED, UsageError
 from audiocodec.cli.options import Quiet, console_of
 from audiocodec.errors import CodecError
 
@@ -24,7 +27,6 @@ Examples:
   codec train recipes/default --data speech/ music.tar
   codec train recipes/default --data speech/ --resume --max-minutes 60
 """
-CHECKPOINT = "checkpoint.pt"  # of a run's folder
 DEVICES = ("auto", "cpu", "cuda")
 HIDDEN_FIGURES = ("seconds_per_step", "grad_norm")  # said otherwise, or of no use while one waits
 
@@ -86,7 +88,7 @@ def run(
     from audiocodec.train.loop import train
 
     logging.getLogger("audiocodec").setLevel(logging.INFO)
-    try:
+    with _interruption() as interrupted:
         model = train(
             loaded,
             sources,
@@ -97,13 +99,32 @@ def run(
             max_minutes=max_minutes,
             resume=resume,
             progress=lambda progress: console.tick(progress_line(progress)),
+            stop=interrupted.is_set,
         )
-    except KeyboardInterrupt:
-        if (folder / CHECKPOINT).exists():
-            console.fail(f"the same command with --resume goes on from the last checkpoint in {folder}")
-        raise
+    if interrupted.is_set():
+        console.fail(f"interrupted; the same command with --resume goes on from the checkpoint in {folder}")
+        return INTERRUPTED
     console.say(f"{recipe} -> {model}")
     return 0
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that a step is finished and saved; a second Ctrl-C stops at once."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def on_signal(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        interrupted.set()
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def progress_line(progress: "Progress") -> str:

@@ -50,12 +50,14 @@ def train(
     max_minutes: float | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Trains what `recipe` says on the audio in `data`; returns the folder of the exported model.
 
     out gets recipe.json, metrics.jsonl, checkpoint.pt, a PNG per validation, and model/ (averaged weights).
     valid: a folder of clips to validate on; without it a few clips of the data are held out.
-    max_minutes ends the run in good order; `resume` goes on where the last checkpoint is, to the same result.
+    max_minutes ends the run in good order, and so does `stop`, asked after every step; `resume` goes on where the
+    last checkpoint is, to the same result.
     Under `torchrun` every process has its own crops, and gradients are averaged.
     Raises CodecError if `out` holds a run already and `resume` is not given.
     """
@@ -75,7 +77,7 @@ def train(
     saved = began = time.monotonic()
     first_step = state.step
     history: list[dict[str, torch.Tensor]] = []
-    while state.step < recipe.n_steps and not agreed(time.monotonic() > deadline, place):
+    while state.step < recipe.n_steps and not agreed(stop() or time.monotonic() > deadline, place):
         history.append(train_step(state, clips, bf16=bf16))
         if rank == 0 and state.step % LOG_EVERY_STEPS == 0:
             seconds_per_step = (time.monotonic() - began) / (state.step - first_step)
@@ -92,7 +94,8 @@ def train(
             report(state, held_out, out)
     if rank == 0:
         save_checkpoint(state, out / "checkpoint.pt")
-        report(state, held_out, out)
+        if not stop():  # whoever stops a run by hand does not wait for a validation
+            report(state, held_out, out)
     return out / "model"
 
 

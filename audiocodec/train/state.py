@@ -59,9 +59,8 @@ def _adamw(module: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     settings = recipe.optimizer
     learned = [p for p in module.parameters() if p.requires_grad]
     beta1, beta2 = settings.betas
-    fused = learned[0].is_cuda
     return torch.optim.AdamW(
-        learned, lr=0.0, betas=(beta1, beta2), weight_decay=settings.weight_decay, fused=fused
+        learned, lr=0.0, betas=(beta1, beta2), weight_decay=settings.weight_decay, fused=True
     )
 
 

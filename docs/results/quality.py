@@ -203,7 +203,7 @@ def update_readme(text: str) -> None:
 
 
 def main() -> None:
-    from audiocodec.model.store import DEFAULT_MODEL
+    from audiocodec.model.catalogue import DEFAULT_MODEL
 
     parser = argparse.ArgumentParser(description="Quality by kind and level count.")
     parser.add_argument("clips", type=Path, metavar="CLIPS_DIR")

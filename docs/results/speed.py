@@ -201,7 +201,7 @@ def main() -> None:
     import torch
 
     from audiocodec import load
-    from audiocodec.model.store import model_folder
+    from audiocodec.model.catalogue import model_folder
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as the command does
