@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+from audiocodec.cli import main
 from audiocodec.errors import AudioError, CodecError, ModelError
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
 from audiocodec.model.quantizer import ResidualQuantizer
@@ -157,6 +158,26 @@ def test_crops_are_reproducible_and_within_full_scale(audio_folder: Path) -> Non
     assert len(rest) == 2 and len(held_out) == 1
 
 
+def test_other_speeds_ask_for_torchaudio_and_use_it(
+    audio_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = load_clips([audio_folder], 24000)
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    with pytest.raises(CodecError, match=r"audiocodec\[torchaudio\]"):
+        random_crops(clips, 2, 4800, torch.Generator().manual_seed(1), speeds=(1.25,))
+    asked = []
+
+    class Functional:
+        @staticmethod
+        def resample(crops: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
+            asked.append((tuple(crops.shape), from_rate, to_rate))
+            return crops[:, : -(-crops.shape[1] * to_rate // from_rate)]
+
+    monkeypatch.setattr("audiocodec.train.data.torchaudio_functional", lambda: Functional)
+    crops = random_crops(clips, 2, 4800, torch.Generator().manual_seed(1), speeds=(1.25,))
+    assert crops.shape == (2, 1, 4800) and asked == [((2, 6000), 1250, 1000)]
+
+
 def test_stereo_of_another_rate_becomes_mono(audio_folder: Path) -> None:
     assert read_mono((audio_folder / "1.wav").read_bytes(), 24000).shape == (24000,)
 
@@ -284,3 +305,21 @@ def test_every_recipe_in_the_repository_is_valid() -> None:
     assert recipes
     for path in recipes:
         assert load_recipe(path).n_steps > 0
+
+
+def test_the_smoke_recipe_trains_through_every_stage(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    command = [
+        "train",
+        str(root / "recipes" / "smoke"),
+        "--data",
+        str(root / "samples"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main([*command, "--threads", "1", "-q"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    logged = [line for line in lines if "loss" in line]
+    assert logged[-1]["mel"] < logged[0]["mel"]
+    assert lines[-1]["stage"] == "adversarial" and "mel_4" in lines[-1]["valid"]
+    assert load_model(tmp_path / "run" / "model").config.name == "smoke"

@@ -2,11 +2,13 @@
 
 import io
 import logging
+import math
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -15,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiocodec.errors import AudioError
+from audiocodec.errors import AudioError, CodecError
 
 log = logging.getLogger(__name__)
 
@@ -123,18 +125,48 @@ def split_clips(clips: Clips, max_held_out: int = 24) -> tuple[Clips, Clips]:
     return clips.subset(rest), clips.subset(held_out)
 
 
-def random_crops(clips: Clips, batch_size: int, n_samples: int, generator: torch.Generator) -> Tensor:
+def random_crops(
+    clips: Clips,
+    batch_size: int,
+    n_samples: int,
+    generator: torch.Generator,
+    *,
+    speeds: tuple[float, ...] = (1.0,),
+) -> Tensor:
     """Random augmented crops [B, 1, T] float32: every second of audio is equally likely to be in one.
 
     Near-silent crops are drawn again; clips shorter than T are padded at their end.
+    speeds: one of them is drawn for the batch, which is then played so much faster (1: as it is).
     """
-    crops = draw_crops(clips, batch_size, n_samples, generator)
+    speed = speeds[int(torch.randint(len(speeds), (), generator=generator))] if len(speeds) > 1 else speeds[0]
+    n_drawn = math.ceil(n_samples * speed)
+    crops = draw_crops(clips, batch_size, n_drawn, generator)
     for _ in range(MAX_TRIES):
         silent = crops.square().mean(1, keepdim=True).sqrt() < SILENT_CROP_RMS
         if not silent.any():
             break
-        crops = torch.where(silent, draw_crops(clips, batch_size, n_samples, generator), crops)
+        crops = torch.where(silent, draw_crops(clips, batch_size, n_drawn, generator), crops)
+    if speed != 1.0:
+        crops = change_speed(crops, speed)[:, :n_samples]
     return augment(crops, generator).unsqueeze(1)
+
+
+def change_speed(crops: Tensor, speed: float) -> Tensor:
+    """Crops [B, T] played `speed` times as fast: ceil(T / speed) samples, higher in pitch. On the crops' device."""
+    resampled: Tensor = torchaudio_functional().resample(crops, round(1000 * speed), 1000)
+    return resampled
+
+
+def torchaudio_functional() -> Any:
+    """torchaudio's functions, for what is done to whole batches on a GPU. Raises CodecError where it is missing."""
+    try:
+        import torchaudio.functional
+    except (ImportError, OSError) as error:  # a wheel for another torch fails to load its libraries
+        raise CodecError(
+            f"speeds other than 1 need torchaudio, which does not load here ({error}): install the build that belongs "
+            "to your torch (pip install 'audiocodec[torchaudio]'), or leave `speeds` out of the recipe"
+        ) from error
+    return torchaudio.functional
 
 
 def draw_crops(clips: Clips, batch_size: int, n_samples: int, generator: torch.Generator) -> Tensor:

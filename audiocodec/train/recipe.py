@@ -12,10 +12,14 @@ from audiocodec.model.config import ModelConfig, from_dict
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Crops of crop_seconds (rounded down to whole frames), batch_size of them per process and step."""
+    """Crops of crop_seconds (rounded down to whole frames), batch_size of them per process and step.
+
+    speeds: those that batches are played at, one drawn for each; others than 1 need torchaudio.
+    """
 
     batch_size: int = 8
     crop_seconds: float = 0.64
+    speeds: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True, slots=True)

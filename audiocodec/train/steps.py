@@ -21,7 +21,7 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
     stage, progress = recipe.stage_at(state.step)
     if stage.quantize and state.codebooks is None:
         start_codebooks(state, clips, bf16=bf16)
-    audio = random_crops(clips, recipe.data.batch_size, recipe.crop_samples, state.generator)
+    audio = draw_batch(state, clips)
     learning_rate = ramp(stage.learning_rate, progress)
     learning_rate *= min(1.0, (state.step + 1) / recipe.optimizer.warmup_steps)
 
@@ -48,6 +48,13 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
     update_averaged(state)
     figures |= {"loss": total, **losses}
     return {name: value.detach() for name, value in figures.items()}
+
+
+def draw_batch(state: TrainingState, clips: Clips) -> Tensor:
+    """The next crops [B, 1, T], as the recipe wants them."""
+    recipe = state.recipe
+    data = recipe.data
+    return random_crops(clips, data.batch_size, recipe.crop_samples, state.generator, speeds=data.speeds)
 
 
 def ramp(ends: tuple[float, ...], progress: float) -> float:
@@ -126,7 +133,7 @@ def start_codebooks(state: TrainingState, clips: Clips, *, bf16: bool) -> None:
     frames_per_step = recipe.data.batch_size * recipe.crop_samples // recipe.model.hop_length
     latents = []
     for _ in range(-(-settings.kmeans_frames // frames_per_step)):
-        audio = random_crops(clips, recipe.data.batch_size, recipe.crop_samples, state.generator)
+        audio = draw_batch(state, clips)
         with autocast(state.device, bf16):
             latents.append(state.model.encoder(audio, state.model.encoder.initial_state(len(audio)))[0])
     initialise(state.model.quantizer, torch.cat(latents), state.generator)
