@@ -19,7 +19,7 @@ from audiocodec.bitstream import info
 from audiocodec.cli import app, decode, encode, models
 from audiocodec.cli import info as info_verb
 from audiocodec.cli.reference import reference
-from audiocodec.model import store
+from audiocodec.model import catalogue, store
 
 DOCS = Path(__file__).parent.parent / "docs"
 COMMAND = [sys.executable, "-m", "audiocodec"]
@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-m", "audiocodec"]
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path) -> None:
     """Every test stands in an empty folder, and the tiny model is the one that is shipped."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "SHIPPED", tiny_model_dir.parent)
+    monkeypatch.setattr(catalogue, "SHIPPED", tiny_model_dir.parent)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def other_model(coded: bytes) -> tuple[object, ...]:
 
     from audiocodec.model.codec import CodecModel
 
-    model = store.load_model(store.SHIPPED / "tiny")
+    model = store.load_model(catalogue.SHIPPED / "tiny")
     torch.manual_seed(1)
     other = CodecModel(model.config)
     other.quantizer.levels[0].codebook.data.normal_()
@@ -474,12 +474,13 @@ def test_training_gets_what_the_options_say(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_stopped_training_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def interrupted(*_: object, stop: Callable[[], bool], **__: object) -> Path:
+        assert not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        return Path("runs/short/model")
 
     monkeypatch.setattr("audiocodec.train.loop.train", interrupted)
-    Path("runs/short").mkdir(parents=True)
-    Path("runs/short/checkpoint.pt").touch()
     Path("a.toml").write_text(RECIPE)
     result = run("train", "a.toml", "--data", ".")
     assert result.code == 130

@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from audiocodec.cli.app import command
-from audiocodec.model import store
+from audiocodec.model import catalogue, store
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, SpectralConfig
 
@@ -24,9 +24,11 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path:
 def a_folder_to_try_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory with in.wav, and a tiny model under the default one's name and with its level count."""
     torch.manual_seed(0)
-    config = ModelConfig(name=store.DEFAULT_MODEL, latent_dim=8, spectral=SpectralConfig(dim=16, n_blocks=1))
+    config = ModelConfig(
+        name=catalogue.DEFAULT_MODEL, latent_dim=8, spectral=SpectralConfig(dim=16, n_blocks=1)
+    )
     store.save_model(CodecModel(config), tmp_path / "models" / config.name, config.name)
-    monkeypatch.setattr(store, "SHIPPED", tmp_path / "models")
+    monkeypatch.setattr(catalogue, "SHIPPED", tmp_path / "models")
     noise = np.random.default_rng(0).standard_normal((44100, 2))
     soundfile.write(tmp_path / "in.wav", 0.1 * noise, 44100)
     monkeypatch.chdir(tmp_path)
