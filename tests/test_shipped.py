@@ -10,6 +10,7 @@ import soundfile
 import soxr
 import torch
 
+from audiocodec import decode_file
 from audiocodec.codec import Codec, load
 from audiocodec.model.catalogue import DEFAULT_MODEL, model_folder
 from audiocodec.stream import Floats
@@ -100,3 +101,13 @@ def test_the_model_is_small_and_quick_to_answer(codec: Codec) -> None:
     assert codec.model.config.latency_ms < 60
     assert codec.space.model == DEFAULT_MODEL
     assert (folder / "README.md").is_file()
+
+
+def test_the_coded_samples_decode_to_what_they_were_made_of(codec: Codec) -> None:
+    for path in SAMPLES:
+        coded = path.with_suffix(".rq")
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        decoded, decoded_rate = decode_file(coded, model=codec)
+        assert (decoded.shape, decoded_rate) == (audio.shape, rate)
+        pair = [soxr.resample(x.mean(axis=1), rate, 24000).astype(np.float32) for x in (decoded, audio)]
+        assert mel(pair[0], pair[1]) < 0.5  # silence is at 2 and more

@@ -4,8 +4,9 @@ import io
 import logging
 import math
 import tarfile
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ HELD_OUT_EVERY = 50  # without clips of their own for validation, one clip in so
 MIN_CLIP_SECONDS = 0.2
 SILENT_CROP_RMS = 1e-4
 MAX_TRIES = 8
+FILES_AHEAD = 64  # read but not decoded yet: bounds the memory that they take
 
 
 def audio_files(source: Path) -> Iterator[tuple[str, bytes]]:
@@ -92,15 +94,19 @@ def load_clips(sources: list[Path], sample_rate: int) -> Clips:
     """
 
     clips: list[tuple[str, Tensor] | None] = []
-    for source in sources:
-        if not source.exists():
-            raise AudioError(
-                f"{source}: no such file or folder; --data takes folders and .tar archives of audio"
-            )
-        files = audio_files(source)
-        with ThreadPoolExecutor() as pool:
-            # the files are read here, in order; decoding runs beside it, since libsndfile releases the lock
-            clips += pool.map(lambda file: read_clip(file[0], file[1], sample_rate), files)
+    waiting: deque[Future[tuple[str, Tensor] | None]] = deque()
+    with ThreadPoolExecutor() as pool:
+        for source in sources:
+            if not source.exists():
+                raise AudioError(
+                    f"{source}: no such file or folder; --data takes folders and .tar archives of audio"
+                )
+            # files are read here, in order; decoding runs beside it, since libsndfile releases the lock
+            for name, data in audio_files(source):
+                waiting.append(pool.submit(read_clip, name, data, sample_rate))
+                if len(waiting) > FILES_AHEAD:
+                    clips.append(waiting.popleft().result())
+        clips += [future.result() for future in waiting]
     whole = [clip for clip in clips if clip is not None and len(clip[1]) >= MIN_CLIP_SECONDS * sample_rate]
     if not whole:
         raise AudioError(f"no audio of {MIN_CLIP_SECONDS} s or more in {', '.join(map(str, sources))}")
