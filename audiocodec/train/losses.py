@@ -1,4 +1,4 @@
-"""Reconstruction losses: log-mel spectra, and compressed complex spectra, at several windows each."""
+"""Reconstruction losses: log-mel spectra, and compressed spectra with and without phase, at several windows each."""
 
 import math
 from functools import lru_cache
@@ -50,10 +50,16 @@ def power(x: Tensor) -> Tensor:
     return x[..., 0].square() + x[..., 1].square()
 
 
-def compressed_distance(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Mean |X |X|^(c-1) - Y |Y|^(c-1)| over both parts of two spectra [..., 2]."""
-    scaled = [x * (power(x) + 1e-8).pow((COMPRESSION - 1) / 2).unsqueeze(-1) for x in (ours, theirs)]
-    return (scaled[0] - scaled[1]).abs().mean()
+def compressed_distances(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances of two spectra [..., 2] whose magnitudes are raised to the power c: complex, and of magnitudes alone.
+
+    Mean |X |X|^(c-1) - Y |Y|^(c-1)| over both parts, and mean ||X|^c - |Y|^c|.
+    """
+    powers = [power(x) + 1e-8 for x in (ours, theirs)]
+    pairs = zip((ours, theirs), powers, strict=True)
+    scaled = [x * p.pow((COMPRESSION - 1) / 2).unsqueeze(-1) for x, p in pairs]
+    magnitudes = [p.pow(COMPRESSION / 2) for p in powers]
+    return (scaled[0] - scaled[1]).abs().mean(), (magnitudes[0] - magnitudes[1]).abs().mean()
 
 
 def mel_distance(ours: Tensor, theirs: Tensor, filters: Tensor) -> Tensor:
@@ -63,8 +69,8 @@ def mel_distance(ours: Tensor, theirs: Tensor, filters: Tensor) -> Tensor:
 
 
 def reconstruction_losses(decoded: Tensor, audio: Tensor, sample_rate: int) -> dict[str, Tensor]:
-    """Distances of decoded and original audio [B, T] (aligned): {"mel": ..., "complex": ...}, means over windows."""
-    mel, phase = [], []
+    """Distances of decoded and original audio [B, T] (aligned), means over windows: "mel", "complex", "magnitude"."""
+    mel, parts, magnitudes = [], [], []
     for window_length in sorted({*MEL_WINDOWS, *COMPLEX_WINDOWS}):
         ours, theirs = spectrum(decoded, window_length), spectrum(audio, window_length)
         if window_length in MEL_WINDOWS:
@@ -73,5 +79,8 @@ def reconstruction_losses(decoded: Tensor, audio: Tensor, sample_rate: int) -> d
                 mel_distance(ours, theirs, mel_filters(n_bands, window_length, sample_rate, audio.device))
             )
         if window_length in COMPLEX_WINDOWS:
-            phase.append(compressed_distance(ours, theirs))
-    return {"mel": torch.stack(mel).mean(), "complex": torch.stack(phase).mean()}
+            part, magnitude = compressed_distances(ours, theirs)
+            parts.append(part)
+            magnitudes.append(magnitude)
+    terms = {"mel": mel, "complex": parts, "magnitude": magnitudes}
+    return {name: torch.stack(values).mean() for name, values in terms.items()}

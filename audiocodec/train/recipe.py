@@ -39,6 +39,7 @@ class LossConfig:
 
     mel: float = 6.0
     complex: float = 100.0
+    magnitude: float = 50.0
     codebook: float = 0.0
     commitment: float = 0.25
     adversarial: float = 0.1
