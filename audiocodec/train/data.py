@@ -33,14 +33,21 @@ FILES_AHEAD = 64  # read but not decoded yet: bounds the memory that they take
 def audio_files(source: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each audio file in a folder, in a `.tar` archive, or of one file, in a fixed order."""
     if source.is_dir():
-        for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
+        for path in sorted(
+            p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
+        ):
             yield str(path), path.read_bytes()
     elif source.suffix == ".tar":
-        with tarfile.open(source) as archive:
-            for member in archive:
-                file = archive.extractfile(member)
-                if file is not None and Path(member.name).suffix.lower() in AUDIO_SUFFIXES:
-                    yield f"{source}/{member.name}", file.read()
+        try:
+            with tarfile.open(source) as archive:
+                for member in archive:
+                    file = archive.extractfile(member)
+                    if file is not None and Path(member.name).suffix.lower() in AUDIO_SUFFIXES:
+                        yield f"{source}/{member.name}", file.read()
+        except tarfile.TarError as error:
+            raise AudioError(
+                f"{source}: cannot be read as a .tar archive ({error}); make it again"
+            ) from error
     elif source.suffix.lower() in AUDIO_SUFFIXES:
         yield str(source), source.read_bytes()
     else:
@@ -139,7 +146,7 @@ def random_crops(
     *,
     speeds: tuple[float, ...] = (1.0,),
 ) -> Tensor:
-    """Random augmented crops [B, 1, T] float32: every second of audio is equally likely to be in one.
+    """Random augmented crops [B, 1, T] float32, of a clip as likely as it is long, and in it from any place alike.
 
     Near-silent crops are drawn again; clips shorter than T are padded at their end.
     speeds: one of them is drawn for the batch, which is then played so much faster (1: as it is).
@@ -176,11 +183,12 @@ def torchaudio_functional() -> Any:
 
 
 def draw_crops(clips: Clips, batch_size: int, n_samples: int, generator: torch.Generator) -> Tensor:
-    """Crops [B, T] at random places of the clips."""
+    """Crops [B, T]: a clip as likely as it is long, and in it every place alike."""
     positions = torch.randint(len(clips.samples), (batch_size,), generator=generator)
     index = torch.searchsorted(clips.starts, positions, right=True) - 1
     first, last = clips.starts[index], clips.starts[index + 1]
-    start = torch.maximum(first, torch.minimum(positions, last - n_samples))
+    room = (last - first - n_samples).clamp(min=0)
+    start = first + (torch.rand(batch_size, generator=generator, dtype=torch.float64) * (room + 1)).long()
     places = (start[:, None] + torch.arange(n_samples)).to(clips.samples.device)
     inside = places < last[:, None].to(places.device)
     return clips.samples[places.clamp(max=len(clips.samples) - 1)].float() / 32767 * inside
