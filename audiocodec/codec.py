@@ -54,8 +54,6 @@ class Codec:
         samples = samples[:, None] if samples.ndim == 1 else samples
         if samples.ndim != 2 or samples.shape[1] not in (1, 2):
             raise AudioError(f"audio of shape {np.shape(audio)}: expected [T], [T, 1] or [T, 2]")
-        if not np.isfinite(samples).all():
-            raise AudioError("the audio has samples that are not numbers (NaN or infinite): mend them first")
         encoder = self.stream_encoder(sample_rate, channels=samples.shape[1], n_q=n_q)
         return join_codes([encoder.push(samples), encoder.finish()])
 

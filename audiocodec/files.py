@@ -1,5 +1,6 @@
 """File to file, in constant memory: audio -> `.rq`, and back. Pipes are files too."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,12 @@ from audiocodec.output import atomic_output
 from audiocodec.stream import Floats, StreamDecoder, file_block_frames, live_block_frames
 from audiocodec.tools import open_input
 
+log = logging.getLogger(__name__)
+
 GROUP_BLOCKS = 2  # blocks of a file's group: some two seconds, so that heads and checksums cost little
 DEFAULT_KBPS = 6.0
 READ_SECONDS = 1.0
+MAX_TAG_BYTES = 4096
 
 Progress = Callable[[float], None]  # is told how many seconds of audio are done
 
@@ -82,7 +86,7 @@ def encode_stream(
     """Codes what `reader` reads into an open binary file or pipe."""
     encoder = codec.stream_encoder(reader.sample_rate, channels=reader.channels, n_q=n_q, live=live)
     group_frames = live_block_frames(codec.space) if live else GROUP_BLOCKS * file_block_frames(codec.space)
-    header = Header(codec.space.first(n_q), encoder.source, group_frames, reader.tags)
+    header = Header(codec.space.first(n_q), encoder.source, group_frames, short_tags(reader))
     writer = Writer(file, header)
     groups = GroupWriter(writer, flush=live)
     n_done = 0
@@ -96,6 +100,14 @@ def encode_stream(
     groups.write(last)
     groups.finish(last.n_samples)
     return StreamInfo(header, writer.n_groups, writer.n_frames, last.n_samples, writer.n_bytes)
+
+
+def short_tags(reader: AudioReader) -> dict[str, str]:
+    """The input's tags but for very long ones, which a warning names: they could outweigh the codes."""
+    kept = {key: value for key, value in reader.tags.items() if len(value.encode()) <= MAX_TAG_BYTES}
+    for key in reader.tags.keys() - kept.keys():
+        log.warning("%s: the tag %r is longer than %d bytes, and left out", reader.name, key, MAX_TAG_BYTES)
+    return kept
 
 
 class GroupWriter:
@@ -232,10 +244,17 @@ class Decoding:
     def _start_sample(self, start_seconds: float, total: int | None) -> int:
         """First output sample that is wanted."""
         start = round(start_seconds * self.sample_rate)
-        if start < 0 or (total is not None and start > total):
-            limit = "" if total is None else f" to {total / self.sample_rate:.3f}"
-            raise ValueError(f"start at {start_seconds:g} s: expected 0{limit}")
+        if start < 0:
+            raise ValueError(f"start at {start_seconds:g} s: expected 0 or more")
+        if total is not None and start > total:
+            raise self._beyond_the_end(total, start)
         return start
+
+    def _beyond_the_end(self, total: int, start: int) -> ValueError:
+        seconds = start / self.sample_rate, total / self.sample_rate
+        return ValueError(
+            f"start at {seconds[0]:g} s: expected 0 to {seconds[1]:.3f}, the recording's length"
+        )
 
     def _first_frame(self) -> int:
         """Where decoding must begin so that all is settled by the first sample that is wanted."""
@@ -265,7 +284,10 @@ class Decoding:
                 levels = tuple(level[:, skipped // span :] for level, span in pairs)
                 yield decoder.push(Codes(self._space, source, n_frames, levels, None))
         n_samples = self._reader.n_samples
-        yield decoder.finish(None if n_samples is None else self._output_length(n_samples) - position)
+        total = None if n_samples is None else self._output_length(n_samples)
+        if total is not None and self._start > total:
+            raise self._beyond_the_end(total, self._start)
+        yield decoder.finish(None if total is None else total - position)
 
 
 def decode_to(decoding: Decoding, writer: AudioWriter, progress: Progress = lambda _: None) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from audiocodec.codes import Codes, CodeSpace, Source
+from audiocodec.errors import AudioError
 from audiocodec.lanes import LaneMerger, LaneSplitter
 from audiocodec.model.codec import CodecModel
 
@@ -51,7 +52,7 @@ class StreamEncoder:
     >>> import audiocodec
     >>> encoder = audiocodec.load().stream_encoder(24000, channels=1, n_q=4)
     >>> encoder.push(np.zeros((24000, 1), np.float32)).n_frames, encoder.finish().n_frames
-    (74, 4)
+    (75, 3)
     """
 
     def __init__(
@@ -64,14 +65,21 @@ class StreamEncoder:
         self._state = model.encoder.initial_state(source.channels)
         self._n_lane_samples = 0
         self._n_frames = 0
+        self._finished = False
 
     def push(self, audio: Floats) -> Codes:
         """Next samples [T, C] (or [T] for mono), float32 in [-1, 1] -> codes of the blocks they complete."""
-        block = audio[:, None] if audio.ndim == 1 else audio
+        self._check_open()
+        block = np.asarray(audio, np.float32)
+        if not np.isfinite(block).all():
+            raise AudioError("the audio has samples that are not numbers (NaN or infinite): mend them first")
+        block = block[:, None] if block.ndim == 1 else block
         return self._encode(self._splitter.push(block), n_samples=None)
 
     def finish(self) -> Codes:
         """The last codes; their `n_samples` is the length of the whole recording. Nothing can be pushed after."""
+        self._check_open()
+        self._finished = True
         rest = self._splitter.finish()
         n_samples = self._splitter.n_samples
         total = self._space.n_frames(self._n_lane_samples + rest.shape[1])
@@ -80,6 +88,10 @@ class StreamEncoder:
         return self._encode(
             np.pad(rest, ((0, 0), (0, fill))), n_samples=n_samples, most_frames=total - self._n_frames
         )
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise ValueError("the stream is finished: make a new encoder")
 
     def _encode(self, lanes: Floats, *, n_samples: int | None, most_frames: int | None = None) -> Codes:
         """Codes of the blocks that `lanes` [lanes, T] complete, cut to `most_frames`."""
@@ -110,7 +122,7 @@ class StreamDecoder:
 
     >>> import audiocodec
     >>> codec = audiocodec.load()
-    >>> decoder = codec.stream_decoder(24000, channels=1)
+    >>> decoder = codec.stream_decoder(24000, channels=1, n_q=4)
     >>> codes = codec.encode(np.zeros(24000, np.float32), 24000, n_q=4)
     >>> len(decoder.push(codes)) + len(decoder.finish(24000))
     24000
@@ -131,7 +143,13 @@ class StreamDecoder:
 
     def push(self, codes: Codes) -> Floats:
         """Next codes -> the audio [T, C] that is surely the recording's; T may be 0."""
-        spans = zip(codes.levels, self._space.frames_per_code, strict=False)
+        n_lanes, n_q, _ = self._waiting.shape
+        if codes.n_q < n_q or len(codes.levels[0]) != n_lanes:
+            raise ValueError(
+                f"codes of {codes.n_q} levels and {len(codes.levels[0])} lanes: "
+                f"this decoder was made for {n_q} and {n_lanes}"
+            )
+        spans = zip(codes.levels[:n_q], self._space.frames_per_code, strict=True)
         levels = [level.repeat(span, axis=1)[:, : codes.n_frames] for level, span in spans]
         return self._push(np.stack(levels, axis=1), lost=False)
 

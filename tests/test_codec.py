@@ -16,7 +16,7 @@ from audiocodec.bitstream import Header, Writer
 from audiocodec.codec import Codec, join_codes, load
 from audiocodec.codes import Codes
 from audiocodec.errors import AudioError, ModelError
-from audiocodec.files import GroupWriter, encode_stream
+from audiocodec.files import Decoding, GroupWriter, encode_stream
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
 from audiocodec.model.store import save_model
@@ -239,3 +239,46 @@ def test_joined_codes_are_those_of_the_whole(tiny_codec: Codec) -> None:
     joined = join_codes([encoder.push(part) for part in np.array_split(audio, 7)] + [encoder.finish()])
     whole = tiny_codec.encode(audio, 24000)
     assert joined.n_samples == whole.n_samples and np.array_equal(joined.values, whole.values)
+
+
+def test_a_finished_stream_takes_no_more(tiny_codec: Codec) -> None:
+    encoder = tiny_codec.stream_encoder(24000)
+    encoder.finish()
+    with pytest.raises(ValueError, match="finished"):
+        encoder.push(noise(10))
+    with pytest.raises(ValueError, match="finished"):
+        encoder.finish()
+
+
+def test_streams_take_doubles_and_refuse_what_is_no_number(tiny_codec: Codec) -> None:
+    encoder = tiny_codec.stream_encoder(48000, channels=2)
+    encoder.push(noise(1000, 2).astype(np.float64))
+    with pytest.raises(AudioError, match="not numbers"):
+        encoder.push(np.full((10, 2), np.inf, np.float32))
+
+
+def test_a_decoder_refuses_codes_of_fewer_levels_than_it_was_made_for(tiny_codec: Codec) -> None:
+    codes = tiny_codec.encode(noise(1000), 24000, n_q=2)
+    with pytest.raises(ValueError, match="2 levels and 1 lanes: this decoder was made for 4 and 1"):
+        tiny_codec.stream_decoder(24000).push(codes)
+
+
+def test_a_very_long_tag_is_left_out_with_a_warning(tiny_codec: Codec, tmp_path: Path, caplog) -> None:
+    with soundfile.SoundFile(tmp_path / "in.flac", "w", 24000, 1) as file:
+        file.title, file.comment = "short", "long " * 2000
+        file.write(noise(1000))
+    written = encode_file(tmp_path / "in.flac", tmp_path / "out.rq", model=tiny_codec)
+    assert written.header.tags == {"title": "short"} and "'comment'" in caplog.text
+
+
+def test_a_pipe_that_ends_before_the_start_is_no_damage(tiny_codec: Codec, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "in.wav", noise(24000), 24000)
+    encode_file(tmp_path / "in.wav", tmp_path / "out.rq", model=tiny_codec)
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    decoding = Decoding(Pipe((tmp_path / "out.rq").read_bytes()), tiny_codec, start_seconds=9)
+    with pytest.raises(ValueError, match=r"start at 9 s: expected 0 to 1\.000"):
+        list(decoding.blocks())

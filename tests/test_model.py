@@ -106,6 +106,19 @@ def test_latency_counts_window_and_lookahead() -> None:
     assert ModelConfig(transform="strided", lookahead=0).latency_ms == pytest.approx(13.33, abs=0.01)
 
 
+def test_nothing_is_coded_as_nothing() -> None:
+    model = build(SPECTRAL)
+    codes = model.encode(noise(2, 0))
+    assert codes.audio_codes.shape == (2, 3, 0) and codes.frames.tolist() == [0, 0]
+    assert model.decode(codes.audio_codes).audio_values.shape == (2, 1, 0)
+
+
+@pytest.mark.parametrize("lengths", [[1001], [-1], [10, 10]])
+def test_lengths_that_cannot_be_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="1 numbers from 0 to 1000"):
+        build(SPECTRAL).encode(noise(1, 1000), lengths=torch.tensor(lengths))
+
+
 @pytest.mark.parametrize("n_q", [0, 4])
 def test_a_level_count_the_model_lacks_is_refused(n_q: int) -> None:
     with pytest.raises(ValueError, match="1 to 3"):
@@ -126,6 +139,9 @@ def test_config_to_json_and_back_is_the_identity(config: ModelConfig) -> None:
         ({"transform": "strided", "strided": {"strides": [2, 4]}}, "strides multiply to 8"),
         ({"spectral": {"window_length": 1000}}, "a multiple of hop"),
         ({"quantizer": {"codebook_sizes": [64], "frames_per_code": [1, 1]}}, "one value per level"),
+        ({"hop_length": 0}, "hop_length 0: expected 1 or more"),
+        ({"spectral": {"n_blocks": 0}}, "n_blocks 0"),
+        ({"spectral": []}, "expected a table"),
         ({"quantizer": {"codebook_sizes": [64, 64], "frames_per_code": [1, 2]}}, "divide"),
     ],
 )

@@ -14,6 +14,7 @@ import torch
 
 from audiocodec.cli import main
 from audiocodec.errors import AudioError, CodecError, ModelError
+from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
 from audiocodec.model.quantizer import ResidualQuantizer
 from audiocodec.model.store import load_model
@@ -22,6 +23,7 @@ from audiocodec.train.codebooks import MovingAverages, health, initialise, kmean
 from audiocodec.train.data import load_clips, random_crops, read_mono, split_clips
 from audiocodec.train.loop import train
 from audiocodec.train.recipe import DataConfig, Recipe, StageConfig, load_recipe
+from audiocodec.train.validate import speech_figures, validate
 
 MODEL = ModelConfig(
     name="tiny",
@@ -303,6 +305,47 @@ def test_a_recipe_states_only_what_differs(tmp_path: Path) -> None:
     (tmp_path / "child.toml").write_text('extends = "base"\nname = "child"\nbatch = 2\n')
     with pytest.raises(ModelError, match="unknown key 'batch'"):
         load_recipe(tmp_path / "child.toml")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("stages = []", "expected one or more"),
+        ('codebooks = {update = "emaa"}', "expected ema or gradient"),
+        ('codebooks = {update = "gradient"}', "loss.codebook above 0"),
+        ("data = {crop_seconds = 0.08}", "expected 0.125 or more"),
+        ("optimizer = {betas = [0.8, 0.9, 0.99]}", "two values"),
+        ('extends = "recipe.toml"', "extends itself"),
+        ("extends = 3", "expected the path"),
+        ("stages = [{steps = 1}]", "'name' is missing"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    rest = "" if line.startswith("stages") else '\n[[stages]]\nname = "a"\nsteps = 5\n'
+    (tmp_path / "recipe.toml").write_text(f'name = "x"\n{line}\n{rest}')
+    with pytest.raises(ModelError, match=message):
+        load_recipe(tmp_path)
+
+
+def test_a_damaged_tar_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"no tar" * 1000)
+    with pytest.raises(AudioError, match=r"a\.tar: cannot be read as a \.tar archive"):
+        load_clips([tmp_path / "a.tar"], 24000)
+
+
+def test_a_clip_too_short_for_pesq_is_left_out_of_it() -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(5000).astype(np.float32)
+    assert "pesq" not in speech_figures(noise, noise, 24000)
+
+
+def test_validation_leaves_the_losses_as_they_were(audio_folder: Path) -> None:
+    losses.mel_filters.cache_clear()
+    losses.hann_window.cache_clear()
+    clips = load_clips([audio_folder], 24000)
+    validate(CodecModel(MODEL).eval(), clips, quantized=True)
+    decoded = torch.randn(1, 6000, requires_grad=True)
+    losses.reconstruction_losses(decoded, torch.randn(1, 6000), 24000)["mel"].backward()
+    assert decoded.grad is not None
 
 
 def test_every_recipe_in_the_repository_is_valid() -> None:

@@ -1,5 +1,6 @@
 """The entry point: arguments in, exit code out; signals and closed pipes end quietly, nothing shows a traceback."""
 
+import io
 import os
 import signal
 import sys
@@ -41,6 +42,9 @@ def main(args: Sequence[str] | None = None) -> int:
     0 done; 1 some file failed; 2 wrong usage; 130 interrupted; 141 the reader of a pipe went away. SIGTERM raises
     SystemExit(143), once nothing half-written is left.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name or tag that the terminal cannot show stops nothing
     words = list(sys.argv[1:] if args is None else args)
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]

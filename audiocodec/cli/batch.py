@@ -5,12 +5,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from audiocodec.cli.console import Console
 from audiocodec.cli.exits import FAILED
 from audiocodec.cli.plan import PIPE, Job, shown
+from audiocodec.errors import CodecError
 
+Tool = TypeVar("Tool")
 Facts = dict[str, Any]  # what --json prints
 
 
@@ -24,9 +26,31 @@ class Batch:
         self.console, self.json = console, json
         self.exit_code = 0
 
-    def passing(self, jobs: Sequence[Job], check: Callable[[Job], object]) -> list[Job]:
-        """The jobs that `check` raises nothing about."""
-        return [job for job in jobs if self._attempt(job, check) is not None]
+    def run_all(
+        self,
+        jobs: Sequence[Job],
+        *,
+        check_all: Callable[[], object],
+        check: Callable[[Job], object],
+        load: Callable[[], Tool],
+        work: Callable[[Job, Tool], Facts],
+    ) -> int:
+        """Checks that all jobs can be done, and each of them; loads what they need; does them. Returns the exit code.
+
+        What `check_all` or `load` raise concerns all jobs, what `check` or `work` raise one of them.
+        """
+        passing = jobs
+        try:
+            check_all()
+            passing = [job for job in jobs if self._attempt(job, check) is not None]
+            if not passing:
+                return self.exit_code
+            tool = load()
+        except (CodecError, ValueError) as error:
+            return self.give_up(passing, error)
+        for job in passing:
+            self.run(job, lambda job: work(job, tool))
+        return self.exit_code
 
     def run(self, job: Job, work: Callable[[Job], Facts]) -> None:
         """Does the job; `work` gives the facts about it, and may report damage among them."""

@@ -16,6 +16,7 @@ from audiocodec.cli.exits import UsageError
 from audiocodec.cli.options import Force, Json, OutputDir, Quiet, Raw, console_of
 from audiocodec.cli.plan import (
     PIPE,
+    RAW_SUFFIXES,
     Job,
     check_output_dir,
     check_source,
@@ -24,7 +25,6 @@ from audiocodec.cli.plan import (
     plan_jobs,
     shown,
 )
-from audiocodec.errors import CodecError
 
 if TYPE_CHECKING:
     from audiocodec.codec import Codec
@@ -51,7 +51,6 @@ JSON_KEYS = {
     "speed": "seconds of audio per second of work, loading the model not counted but for a pipe",
     "error": "null; for an input that failed, why (then only `input` and `output` stand beside it)",
 }
-RAW_SUFFIXES = (".raw", ".pcm")
 MAX_DAMAGE_LINES = 20
 
 
@@ -122,18 +121,13 @@ def run(
         json_allowed(jobs)
     if float32 and any(Path(job.target).suffix.lower() not in ("", ".wav") for job in jobs):
         raise UsageError("--float: float samples go into .wav only")
-    check_output_dir(output_dir, jobs)
-    batch = Batch(console, json=json)
-    jobs = batch.passing(jobs, lambda job: _check(job, wishes))
-    if not jobs:
-        return batch.exit_code
-    try:
-        models = Models(model)
-    except (CodecError, ValueError) as error:
-        return batch.give_up(jobs, error)
-    for job in jobs:
-        batch.run(job, lambda job: _decode(job, models, wishes, console))
-    return batch.exit_code
+    return Batch(console, json=json).run_all(
+        jobs,
+        check_all=lambda: check_output_dir(output_dir, jobs),
+        check=lambda job: _check(job, wishes),
+        load=lambda: Models(model),
+        work=lambda job, models: _decode(job, models, wishes, console),
+    )
 
 
 def _check_wishes(wishes: Wishes) -> None:
@@ -201,7 +195,7 @@ def _decode(job: Job, models: Models, wishes: Wishes, console: Console) -> Facts
     from audiocodec.files import Decoding, decode_to
 
     codec = models.for_file(job.source)
-    begun = time.monotonic()
+    begun = time.perf_counter()
     with open_source(job.source) as file:
         decoding = Decoding(
             file,
@@ -230,7 +224,7 @@ def _decode(job: Job, models: Models, wishes: Wishes, console: Console) -> Facts
             ) as progress,
         ):
             decode_to(decoding, writer, progress)
-    seconds = time.monotonic() - begun
+    seconds = time.perf_counter() - begun
     facts = _facts(job, decoding, wishes, writer.n_samples, seconds)
     _report(job, facts, seconds, console)
     return facts
@@ -263,5 +257,5 @@ def _facts(job: Job, decoding: "Decoding", wishes: Wishes, n_samples: int, secon
         "model": space.model,
         "code_space": space.id.hex(),
         "damage": [str(damage) for damage in decoding.damage],
-        "speed": round(duration_seconds / seconds, 2),
+        "speed": round(duration_seconds / max(seconds, 1e-9), 2),
     }

@@ -18,6 +18,7 @@ from audiocodec.cli.exits import UsageError
 from audiocodec.cli.options import Force, Json, OutputDir, Quiet, Raw, console_of
 from audiocodec.cli.plan import (
     PIPE,
+    RAW_SUFFIXES,
     Job,
     check_output_dir,
     check_source,
@@ -26,7 +27,7 @@ from audiocodec.cli.plan import (
     plan_jobs,
     shown,
 )
-from audiocodec.errors import CodecError, FormatError
+from audiocodec.errors import FormatError
 
 if TYPE_CHECKING:
     from audiocodec.audio import AudioReader, RawFormat
@@ -112,25 +113,19 @@ def run(
     wishes = Wishes(kbps, levels, live, verify, force, _raw_format(raw, rate, channels))
     from audiocodec.audio import OUTPUT_SUFFIXES
 
-    jobs = plan_jobs(files, output_dir, input_suffixes=OUTPUT_SUFFIXES, output_suffixes=(".rq",))
+    suffixes = RAW_SUFFIXES if raw else OUTPUT_SUFFIXES
+    jobs = plan_jobs(files, output_dir, input_suffixes=suffixes, output_suffixes=(".rq",))
     if json:
         json_allowed(jobs)
     if verify and not all(_is_file(job.target) for job in jobs):
         raise UsageError("--verify reads the output again: it must be a file")
-    check_output_dir(output_dir, jobs)
-    batch = Batch(console, json=json)
-    jobs = batch.passing(jobs, lambda job: _check(job, wishes))
-    if not jobs:
-        return batch.exit_code
-    try:
-        codec = _load(model)
-        if levels is not None:
-            codec.space.first(levels)
-    except (CodecError, ValueError) as error:
-        return batch.give_up(jobs, error)
-    for job in jobs:
-        batch.run(job, lambda job: _encode(job, codec, wishes, console))
-    return batch.exit_code
+    return Batch(console, json=json).run_all(
+        jobs,
+        check_all=lambda: check_output_dir(output_dir, jobs),
+        check=lambda job: _check(job, wishes),
+        load=lambda: _load(model, levels),
+        work=lambda job, codec: _encode(job, codec, wishes, console),
+    )
 
 
 def _check_levels(kbps: float | None, levels: int | None) -> None:
@@ -175,13 +170,15 @@ def _check(job: Job, wishes: Wishes) -> None:
     check_target(job, overwrite=wishes.overwrite)
 
 
-def _load(model: str | None) -> "Codec":
-    """The model that -m names, or the default one."""
+def _load(model: str | None, levels: int | None) -> "Codec":
+    """The model that -m names, or the default one. Raises ValueError if it has not so many levels."""
     from audiocodec.codec import load
     from audiocodec.model.catalogue import DEFAULT_MODEL
 
     prepare_torch()
-    return load(DEFAULT_MODEL if model is None else model)
+    codec = load(DEFAULT_MODEL if model is None else model)
+    codec.space.first(codec.space.n_q if levels is None else levels)
+    return codec
 
 
 def _encode(job: Job, codec: "Codec", wishes: Wishes, console: Console) -> Facts:
@@ -189,7 +186,7 @@ def _encode(job: Job, codec: "Codec", wishes: Wishes, console: Console) -> Facts
     from audiocodec.audio import AudioReader
     from audiocodec.files import choose_levels, encode_stream
 
-    begun = time.monotonic()
+    begun = time.perf_counter()
     source = sys.stdin.buffer if job.source == PIPE else job.source
     with AudioReader(source, raw=wishes.raw) as reader:
         n_q = choose_levels(codec, reader.channels, kbps=wishes.kbps, n_q=wishes.n_q)
@@ -198,7 +195,7 @@ def _encode(job: Job, codec: "Codec", wishes: Wishes, console: Console) -> Facts
             console.progress(shown(job.source), _stated_seconds(reader)) as progress,
         ):
             info = encode_stream(codec, reader, file, n_q=n_q, live=wishes.live, progress=progress)
-    seconds = time.monotonic() - begun
+    seconds = time.perf_counter() - begun
     console.say(
         f"{job.label}  {clock(info.duration_seconds)}  {info.kbps:.1f} kbps  {size(info.file_bytes)}  "
         f"{times(info.duration_seconds, seconds)}"
@@ -256,5 +253,5 @@ def _facts(job: Job, info: "StreamInfo", seconds: float) -> Facts:
         "bytes": info.file_bytes,
         "model": header.space.model,
         "code_space": header.space.id.hex(),
-        "speed": round(info.duration_seconds / seconds, 2),
+        "speed": round(info.duration_seconds / max(seconds, 1e-9), 2),
     }

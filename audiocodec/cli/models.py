@@ -83,7 +83,8 @@ def _space(folder: Path) -> "CodeSpace":
     from audiocodec.model.catalogue import CONFIG, WEIGHTS
     from audiocodec.model.config import ModelConfig, from_dict
 
-    config = from_dict(ModelConfig, json_text.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
+    values = json_text.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = from_dict(ModelConfig, values, str(folder / CONFIG))
     with safetensors.safe_open(folder / WEIGHTS, "np") as file:
         id_ = bytes.fromhex(file.metadata()["code_space"])
     return CodeSpace(

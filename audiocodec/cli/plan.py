@@ -11,6 +11,7 @@ from audiocodec.errors import AudioError, CodecError
 from audiocodec.output import exists_error, is_special
 
 PIPE = "-"
+RAW_SUFFIXES = (".raw", ".pcm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,17 @@ class CodecModel(nn.Module):
         batch_size, _, n_samples = audio.shape
         if lengths is None:
             lengths = torch.full((batch_size,), n_samples, device=audio.device)
+        if lengths.shape != (batch_size,) or int(lengths.max()) > n_samples or int(lengths.min()) < 0:
+            raise ValueError(
+                f"lengths {lengths.tolist()}: expected {batch_size} numbers from 0 to {n_samples}"
+            )
         hop, span = self.config.hop_length, self.config.quantizer.frames_per_code[0]
         frames = torch.where(lengths > 0, -(-(lengths + self.config.delay) // hop), 0)
         n_frames = -(-int(frames.max()) // span) * span
+        if n_frames == 0:
+            return EncoderOutput(
+                torch.zeros(batch_size, n_q, 0, dtype=torch.int64, device=audio.device), frames
+            )
         valid = torch.arange(n_samples, device=audio.device) < lengths[:, None]
         audio = F.pad(audio * valid[:, None], (0, n_frames * hop - n_samples))
         codes, _ = self.encode_block(audio, self.encoder.initial_state(batch_size), n_q)
@@ -101,6 +109,8 @@ class CodecModel(nn.Module):
         if audio_codes.ndim != 3:
             raise ValueError(f"codes of shape {tuple(audio_codes.shape)}: expected [B, n_q, F]")
         self._check_levels(audio_codes.shape[1])
+        if audio_codes.shape[2] == 0:
+            return DecoderOutput(torch.zeros(len(audio_codes), 1, 0, device=audio_codes.device))
         state = self.decoder.initial_state(len(audio_codes))
         audio, _ = self.decode_block(audio_codes, state)
         return DecoderOutput(audio[..., self.config.delay :][..., :length])

@@ -66,6 +66,8 @@ class ModelConfig:
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
 
     def __post_init__(self) -> None:
+        for part in (self, self.spectral, self.strided):
+            _check_sizes(part)
         sizes, frames = self.quantizer.codebook_sizes, self.quantizer.frames_per_code
         _check(
             len(sizes) == len(frames) > 0, "codebook_sizes and frames_per_code need one value per level each"
@@ -91,7 +93,6 @@ class ModelConfig:
             _check(
                 product == self.hop_length, f"strides multiply to {product}, hop_length is {self.hop_length}"
             )
-        _check(self.lookahead >= 0, "lookahead cannot be negative")
 
     @property
     def delay(self) -> int:
@@ -105,28 +106,48 @@ class ModelConfig:
         return 1000 * (self.hop_length + self.delay) / self.sample_rate
 
 
+def _check_sizes(config: Any) -> None:
+    """Every number is a size, and 1 or more; but the look-ahead may be none."""
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        least = 0 if item.name == "lookahead" else 1
+        for number in numbers:
+            _check(
+                not isinstance(number, int) or number >= least,
+                f"{item.name} {value}: expected {least} or more",
+            )
+
+
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise ModelError(f"model config: {message}")
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
-    """A (nested) config dataclass from plain values; unknown keys and wrong types are a ModelError.
+    """A (nested) config dataclass from plain values; unknown or missing keys and wrong types are a ModelError.
 
     >>> from_dict(QuantizerConfig, {"codebook_sizes": [512, 256], "frames_per_code": [1, 1]})
     QuantizerConfig(codebook_sizes=(512, 256), frames_per_code=(1, 1))
     """
+    if not isinstance(values, Mapping):
+        raise ModelError(f"{where}: expected a table, found {values!r}")
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ModelError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(hints)}")
+    missing = [item.name for item in dataclasses.fields(cls) if _is_needed(item) and item.name not in values]  # type: ignore[arg-type]
+    if missing:
+        raise ModelError(f"{where}: the key {missing[0]!r} is missing")
     return cls(**{key: _coerce(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+
+
+def _is_needed(item: "dataclasses.Field[Any]") -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ModelError(f"{where}: expected a table, found {value!r}")
         return from_dict(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):

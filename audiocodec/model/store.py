@@ -62,7 +62,9 @@ def _replace(path: Path, data: bytes) -> None:
 def load_model(folder: Path) -> CodecModel:
     """Reads a model folder, in float32, ready to code. Raises ModelError if its files are damaged or do not fit."""
     try:
-        config = from_dict(ModelConfig, json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
+        config = from_dict(
+            ModelConfig, json.loads((folder / CONFIG).read_text(encoding="utf-8")), str(folder / CONFIG)
+        )
         with safetensors.safe_open(folder / WEIGHTS, "pt") as file:
             recorded = (file.metadata() or {}).get("code_space")
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

@@ -36,7 +36,10 @@ def audio_files(source: Path) -> Iterator[tuple[str, bytes]]:
         for path in sorted(
             p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
         ):
-            yield str(path), path.read_bytes()
+            try:
+                yield str(path), path.read_bytes()
+            except OSError as error:
+                log.warning("%s: left out, cannot be read: %s", path, error.strerror)
     elif source.suffix == ".tar":
         try:
             with tarfile.open(source) as archive:

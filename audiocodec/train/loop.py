@@ -78,7 +78,9 @@ def train(
     first_step = state.step
     history: list[dict[str, torch.Tensor]] = []
     while state.step < recipe.n_steps and not agreed(stop() or time.monotonic() > deadline, place):
-        history.append(train_step(state, clips, bf16=bf16))
+        figures_now = train_step(state, clips, bf16=bf16)
+        if rank == 0:
+            history.append(figures_now)
         if rank == 0 and state.step % LOG_EVERY_STEPS == 0:
             seconds_per_step = (time.monotonic() - began) / (state.step - first_step)
             figures = mean_figures(history) | {"seconds_per_step": seconds_per_step}
@@ -156,8 +158,8 @@ def spread(clips: Clips, n: int) -> Clips:
 def choose_bf16(state: TrainingState) -> bool:
     """Whether to compute in bf16: timed once per kind of processor and kept, so that a resumed run is the same."""
     kind = f"{state.device.type} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()} threads"
-    if kind not in state.bf16:
-        state.bf16[kind] = agreed(bf16_pays(state), state.device)
+    pays = state.bf16[kind] if kind in state.bf16 else bf16_pays(state)
+    state.bf16[kind] = agreed(pays, state.device)  # asked by all processes, whatever each of them knows
     return state.bf16[kind]
 
 

@@ -1,13 +1,15 @@
 """Recipes: what to train and how, as strict dataclasses read from `recipe.toml`."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audiocodec.errors import ModelError
 from audiocodec.model.config import ModelConfig, from_dict
+
+LONGEST_WINDOW = 2048  # of the losses: a crop must fill it once the delay is cut off
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,11 @@ class Recipe:
     loss: LossConfig = field(default_factory=LossConfig)
     codebooks: CodebookConfig = field(default_factory=CodebookConfig)
 
+    def __post_init__(self) -> None:
+        for holds, message in _rules(self):
+            if not holds:
+                raise ModelError(f"recipe: {message}")
+
     @property
     def n_steps(self) -> int:
         """Steps of all stages together."""
@@ -111,6 +118,29 @@ class Recipe:
         return self.stages[-1], 1.0
 
 
+def _rules(recipe: Recipe) -> Iterator[tuple[bool, str]]:
+    """What must hold of a recipe, and what to say where it does not."""
+    data, optimizer, update = recipe.data, recipe.optimizer, recipe.codebooks.update
+    yield bool(recipe.stages), "stages: expected one or more"
+    for stage in recipe.stages:
+        yield stage.steps >= 1, f"steps of stage {stage.name}: expected 1 or more"
+        pairs = len(stage.learning_rate) == len(stage.noise) == 2
+        yield pairs, f"learning_rate and noise of stage {stage.name}: expected a first and a last value"
+    yield recipe.validate_every >= 1, "validate_every: expected 1 or more"
+    yield data.batch_size >= 1, "data.batch_size: expected 1 or more"
+    yield bool(data.speeds) and min(data.speeds) > 0, "data.speeds: expected one or more, above 0"
+    shortest = (recipe.model.delay + LONGEST_WINDOW) / recipe.model.sample_rate
+    long_enough = recipe.crop_samples >= recipe.model.delay + LONGEST_WINDOW
+    yield (
+        long_enough,
+        f"data.crop_seconds {data.crop_seconds}: expected {shortest:.3f} or more, in whole frames",
+    )
+    yield len(optimizer.betas) == 2, "optimizer.betas: expected two values"
+    yield optimizer.warmup_steps >= 1, "optimizer.warmup_steps: expected 1 or more"
+    yield update in ("ema", "gradient"), f"codebooks.update {update!r}: expected ema or gradient"
+    yield update == "ema" or recipe.loss.codebook > 0, "codebooks.update gradient needs loss.codebook above 0"
+
+
 def load_recipe(path: Path) -> Recipe:
     """Reads a recipe from a `.toml` file or from the folder it is in.
 
@@ -119,16 +149,23 @@ def load_recipe(path: Path) -> Recipe:
     return from_dict(Recipe, _read(path), "recipe")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    file = path / "recipe.toml" if path.is_dir() else path
+def _read(path: Path, heirs: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a recipe on top of those of the one that it extends; heirs are those that led here."""
+    file = (path / "recipe.toml" if path.is_dir() else path).resolve()
+    if file in heirs:
+        raise ModelError(f"{file}: extends itself")
     try:
-        values = tomllib.loads(file.read_text())
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{file}: cannot read the recipe: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: not valid TOML: {error}") from error
     parent = values.pop("extends", None)
-    return values if parent is None else _merge(_read(file.parent / parent), values)
+    if parent is None:
+        return values
+    if not isinstance(parent, str):
+        raise ModelError(f"{file}: extends {parent!r}: expected the path of another recipe")
+    return _merge(_read(file.parent / parent, (*heirs, file)), values)
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

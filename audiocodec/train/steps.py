@@ -142,6 +142,8 @@ def start_codebooks(state: TrainingState, clips: Clips, *, bf16: bool) -> None:
         n_processes = dist.get_world_size()
         for level in state.model.quantizer.levels:
             dist.broadcast(level.codebook.data, src=0)
+    for mean, level in zip(state.averaged.quantizer.levels, state.model.quantizer.levels, strict=True):
+        mean.codebook.copy_(level.codebook)
     state.codebooks = MovingAverages.of(
         state.model.quantizer, settings.ema_decay, frames_per_step * n_processes
     )

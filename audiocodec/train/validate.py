@@ -21,7 +21,7 @@ PESQ_RATE = 16000
 MAX_CLIP_SECONDS = 10
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def validate(model: CodecModel, clips: Clips, *, quantized: bool) -> dict[str, float]:
     """Means over the clips, per level count: mel distance, SI-SDR in dB, PESQ-WB and STOI of clips named speech.
 
@@ -92,12 +92,12 @@ def speech_figures(
     pair = [soxr.resample(x, sample_rate, PESQ_RATE) for x in (audio, decoded)]
     try:
         figures["pesq"] = float(pesq.pesq(PESQ_RATE, *pair, "wb"))
-    except pesq.NoUtterancesError:
-        log.warning("a clip without utterances is left out of PESQ")
+    except (pesq.NoUtterancesError, pesq.BufferTooShortError, ValueError) as error:
+        log.warning("a clip is left out of PESQ: %s", error)
     return figures
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def save_spectrograms(model: CodecModel, clips: Clips, path: Path, *, quantized: bool) -> None:
     """A picture: each of three clips, and under it what the model makes of it."""
     try:
@@ -117,7 +117,7 @@ def save_spectrograms(model: CodecModel, clips: Clips, path: Path, *, quantized:
     for column, row in enumerate(rows):
         for axis, (title, audio) in zip(axes[:, column], row, strict=True):
             power = spectrum(audio[None], 1024)[0].square().sum(-1).T.cpu()
-            decibels = 10 * torch.log10(power + 1e-10)
+            decibels = (10 * torch.log10(power + 1e-10)).numpy()
             axis.imshow(decibels, origin="lower", aspect="auto", vmin=-90, vmax=10, cmap="magma")
             axis.set(title=title, xticks=[], yticks=[])
     figure.savefig(path, dpi=70)
