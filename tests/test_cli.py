@@ -87,6 +87,23 @@ def test_raw_samples_come_and_go(coded: bytes) -> None:
     assert len(out) == len(samples)
 
 
+def test_a_folder_of_raw_samples_is_that_and_no_other_files() -> None:
+    write_audio(Path("x/a.wav"), 2000)
+    Path("x/b.raw").write_bytes(bytes(4000))
+    assert run("encode", "x", "-o", "coded", "-m", "tiny", "--raw", "--rate", RATE).code == 0
+    assert sorted(contents(Path("coded"))) == ["b.rq"]
+
+
+def test_json_has_an_object_for_each_input_though_all_fail() -> None:
+    write_audio(Path("a.wav"), 2000)
+    write_audio(Path("b.wav"), 2000)
+    Path("place").write_text("a file, no folder")
+    result = run("encode", "a.wav", "b.wav", "-o", "place", "-m", "tiny", "--json")
+    assert result.code == 1
+    assert [thing["input"] for thing in result.objects] == ["a.wav", "b.wav"]
+    assert all("not a folder" in thing["error"] for thing in result.objects)
+
+
 def test_several_inputs_and_folders_keep_their_structure() -> None:
     for name in ("x/a.wav", "x/deep/b.flac", "c.wav"):
         write_audio(Path(name), 2000)
