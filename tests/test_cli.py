@@ -398,7 +398,10 @@ def test_an_error_of_ours_is_one_line_unless_debug_is_asked_for(monkeypatch: pyt
 
 def start(*args: object) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
-    return subprocess.Popen([*COMMAND, *map(str, args)], stdin=pipe, stdout=pipe, stderr=pipe)
+    # a test run in the background of a shell ignores Ctrl-C, and its children would too
+    hear = None if sys.platform == "win32" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    command = [*COMMAND, *map(str, args)]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=hear)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")

@@ -43,7 +43,7 @@ class LossConfig:
     complex: float = 100.0
     magnitude: float = 50.0
     codebook: float = 0.0
-    commitment: float = 0.25
+    commitment: float = 3.0
     adversarial: float = 0.1
     feature: float = 0.2
 
