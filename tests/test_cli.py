@@ -22,7 +22,14 @@ from audiocodec.cli.reference import reference
 from audiocodec.model import catalogue, store
 
 DOCS = Path(__file__).parent.parent / "docs"
-COMMAND = [sys.executable, "-m", "audiocodec"]
+# Ctrl-C is heard again: tests that a shell runs in the background ignore it, and so would their children
+PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from audiocodec.cli import main
+sys.exit(main())
+"""
+COMMAND = [sys.executable, "-c", PROGRAM]
 
 
 @pytest.fixture(autouse=True)
@@ -398,10 +405,7 @@ def test_an_error_of_ours_is_one_line_unless_debug_is_asked_for(monkeypatch: pyt
 
 def start(*args: object) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
-    # a test run in the background of a shell ignores Ctrl-C, and its children would too
-    hear = None if sys.platform == "win32" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    command = [*COMMAND, *map(str, args)]
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=hear)
+    return subprocess.Popen([*COMMAND, *map(str, args)], stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
