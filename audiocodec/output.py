@@ -32,7 +32,9 @@ def atomic_output(path: str | Path, *, overwrite: bool) -> Iterator[Path]:
         with disk_errors(target):
             yield target
         return
-    _check_target(target, overwrite=overwrite)
+    check_free(target, overwrite=overwrite)
+    if not target.resolve().parent.is_dir():
+        raise AudioError(f"{target}: the folder {target.parent} does not exist; make it first")
     target = target.resolve()
     temporary = target.with_name(f".codec-{secrets.token_hex(8)}{target.suffix}")
     try:
@@ -66,14 +68,12 @@ def exists_error(name: object) -> AudioError:
     return AudioError(f"{name} exists: use -f to overwrite it")
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
-    """Refuses early what could not be written at the end."""
+def check_free(target: Path, *, overwrite: bool) -> None:
+    """Raises AudioError for a folder, and for a file that exists and may not be overwritten."""
     if target.is_dir():
         raise AudioError(f"{target} is a folder: give the name of a file")
     if target.exists() and not overwrite:
         raise exists_error(target)
-    if not target.resolve().parent.is_dir():
-        raise AudioError(f"{target}: the folder {target.parent} does not exist; make it first")
 
 
 def _create(temporary: Path, name: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audiocodec.cli.exits import UsageError
 from audiocodec.errors import AudioError, CodecError
-from audiocodec.output import exists_error, is_special
+from audiocodec.output import check_free, is_special
 
 PIPE = "-"
 RAW_SUFFIXES = (".raw", ".pcm")
@@ -84,10 +84,7 @@ def check_target(job: Job, *, overwrite: bool) -> None:
     path = Path(job.target)
     if job.target == PIPE or is_special(path):
         return
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder: give the name of a file")
-    if path.exists() and not overwrite:
-        raise exists_error(path)
+    check_free(path, overwrite=overwrite)
 
 
 def check_output_dir(output_dir: str | None, jobs: Sequence[Job]) -> None:
