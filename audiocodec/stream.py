@@ -84,7 +84,7 @@ class StreamEncoder:
         n_samples = self._splitter.n_samples
         total = self._space.n_frames(self._n_lane_samples + rest.shape[1])
         missing = total * self._space.hop_length - self._n_lane_samples - rest.shape[1]
-        fill = max(0, missing) + self._block_samples - 1  # the last block is coded whole, then cut
+        fill = missing + self._block_samples - 1  # the last block is coded whole, then cut
         return self._encode(
             np.pad(rest, ((0, 0), (0, fill))), n_samples=n_samples, most_frames=total - self._n_frames
         )

@@ -124,7 +124,9 @@ class CodecModel(nn.Module):
         batch_size = len(audio)
         latents, _ = self.encoder(audio, self.encoder.initial_state(batch_size))
         quantized = None if n_q is None else self.quantizer(latents, n_q)
-        bottleneck = latents + noise * torch.randn_like(latents) if quantized is None else quantized.quantized
+        bottleneck = latents if quantized is None else quantized.quantized
+        if quantized is None and noise > 0:
+            bottleneck = latents + noise * torch.randn_like(latents)
         decoded, _ = self.decoder(bottleneck, self.decoder.initial_state(batch_size))
         return TrainingOutput(decoded, latents, quantized)
 

@@ -17,7 +17,7 @@ from audiocodec.model.store import save_model
 from audiocodec.train.data import Clips, load_clips, split_clips
 from audiocodec.train.recipe import Recipe
 from audiocodec.train.state import TrainingState, load_checkpoint, new_state, save_checkpoint
-from audiocodec.train.steps import train_step
+from audiocodec.train.steps import autocast, train_step
 from audiocodec.train.validate import save_spectrograms, validate
 
 log = logging.getLogger(__name__)
@@ -167,20 +167,19 @@ def bf16_pays(state: TrainingState) -> bool:
     """Whether bf16 autocast makes a forward and backward pass faster here; a GPU is taken to."""
     if state.device.type == "cuda":
         return True
-    random = torch.get_rng_state()
-    audio = torch.randn(state.recipe.data.batch_size, 1, state.recipe.crop_samples)
+    shape = (state.recipe.data.batch_size, 1, state.recipe.crop_samples)
+    audio = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     seconds = {}
     for bf16 in (False, True):
         times = []
         for _ in range(TIMED_STEPS):
             begun = time.monotonic()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with autocast(state.device, bf16):
                 output = state.model(audio, None)
             output.audio.square().mean().backward()
             times.append(time.monotonic() - begun)
         seconds[bf16] = min(times)
     state.optimizer.zero_grad()
-    torch.set_rng_state(random)
     return seconds[True] < seconds[False]
 
 
@@ -203,9 +202,7 @@ def append_metrics(out: Path, state: TrainingState, figures: dict[str, Any]) -> 
 def report(state: TrainingState, held_out: Clips, out: Path) -> None:
     """Validates the averaged weights, draws the picture, exports the model."""
     stage, _ = state.recipe.stage_at(max(0, state.step - 1))
-    random = torch.get_rng_state()
     figures = validate(state.averaged, held_out, quantized=stage.quantize)
-    torch.set_rng_state(random)
     append_metrics(out, state, {"valid": figures})
     picture = out / f"spectrograms-{state.step:06d}.png"
     save_spectrograms(state.averaged, held_out, picture, quantized=stage.quantize)
