@@ -1,11 +1,13 @@
-"""Fixtures that several test files share: a tiny model with random weights."""
+"""Fixtures that several test files share: a tiny model with random weights, and what it codes."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from cli_cases import run, write_audio
 
 from audiocodec.codec import Codec, load
+from audiocodec.model import catalogue
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
 from audiocodec.model.store import save_model
@@ -31,3 +33,19 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_codec(tiny_model_dir: Path) -> Codec:
     """The same model, loaded."""
     return load(tiny_model_dir, device="cpu")
+
+
+@pytest.fixture
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path) -> None:
+    """The test stands in an empty folder, and the tiny model is the one that is shipped."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(catalogue, "SHIPPED", tiny_model_dir.parent)
+
+
+@pytest.fixture(scope="session")
+def coded(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> bytes:
+    """A `.rq` file of three seconds, all four levels of the tiny model."""
+    folder = tmp_path_factory.mktemp("coded")
+    audio = write_audio(folder / "in.wav", title="Hello")
+    assert run("encode", audio, folder / "out.rq", "-m", tiny_model_dir).code == 0
+    return (folder / "out.rq").read_bytes()
