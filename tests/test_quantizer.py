@@ -3,7 +3,7 @@
 import torch
 
 from audiocodec.model.config import QuantizerConfig
-from audiocodec.model.quantizer import ResidualQuantizer, nearest
+from audiocodec.model.quantizer import ResidualQuantizer, nearest, substitute_noise
 
 B, D, F = 3, 6, 8
 
@@ -103,3 +103,28 @@ def test_slow_levels_code_the_mean_of_their_frames() -> None:
     assert torch.equal(codes[:, 0, ::4], nearest(coarse, model.levels[0].codebook))
     assert torch.equal(codes[:, 0], codes[:, 0, ::4].repeat_interleave(4, dim=1))
     assert torch.equal(codes[:, 1], codes[:, 1, ::2].repeat_interleave(2, dim=1))
+
+
+def test_noise_in_place_of_the_error_is_as_large_as_it() -> None:
+    model, z = quantizer(), latents()
+    n_q, noisy = torch.tensor([1, 2, 3]), torch.tensor([True, False, True])
+    plain, out = model(z, n_q), model(z, n_q, noisy)
+    errors = [(x.quantized - z).norm(dim=1) for x in (plain, out)]
+    torch.testing.assert_close(errors[1], errors[0])
+    assert torch.equal(out.quantized[1], plain.quantized[1])
+    assert (out.quantized - plain.quantized)[noisy].norm(dim=1).min() > 1e-3  # another error of that size
+    assert torch.equal(out.codes, plain.codes)
+
+
+def test_the_gradient_of_noise_grows_with_the_error() -> None:
+    z, entries = latents().requires_grad_(), torch.zeros(B, D, F)
+    entries[:, :, 0] = z.detach()[:, :, 0]  # a latent that is an entry has no error
+    torch.manual_seed(2)
+    noisy = substitute_noise(z, entries)
+    direction = ((noisy - z) / (z - entries).norm(dim=1, keepdim=True)).detach()
+    noisy.square().sum().backward()
+    # y = z + |z - e| n, so d/dz sum y^2 = 2 y + 2 (y . n) (z - e) / |z - e|
+    unit = (z - entries) / (z - entries).norm(dim=1, keepdim=True)
+    expected = 2 * noisy + 2 * (noisy * direction).sum(1, keepdim=True) * unit
+    torch.testing.assert_close(z.grad[:, :, 1:], expected.detach()[:, :, 1:])
+    assert z.grad.isfinite().all()

@@ -115,15 +115,18 @@ class CodecModel(nn.Module):
         audio, _ = self.decode_block(audio_codes, state)
         return DecoderOutput(audio[..., self.config.delay :][..., :length])
 
-    def forward(self, audio: Tensor, n_q: Tensor | None, noise: float = 0.0) -> TrainingOutput:
+    def forward(
+        self, audio: Tensor, n_q: Tensor | None, *, noise: float = 0.0, noisy: Tensor | None = None
+    ) -> TrainingOutput:
         """Training pass on crops [B, 1, F * hop_length].
 
         n_q [B]: levels of each item; None leaves the quantizer out. noise: deviation of Gaussian noise that
-        is added to the latents (which are normalised to 1) when the quantizer is out.
+        is added to the latents (which are normalised to 1) when the quantizer is out. noisy [B]: items that get
+        noise in place of their quantization error.
         """
         batch_size = len(audio)
         latents, _ = self.encoder(audio, self.encoder.initial_state(batch_size))
-        quantized = None if n_q is None else self.quantizer(latents, n_q)
+        quantized = None if n_q is None else self.quantizer(latents, n_q, noisy)
         bottleneck = latents if quantized is None else quantized.quantized
         if quantized is None and noise > 0:
             bottleneck = latents + noise * torch.randn_like(latents)

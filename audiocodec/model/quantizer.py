@@ -30,6 +30,19 @@ def nearest(residual: Tensor, codebook: Tensor) -> Tensor:
         return distances.argmin(dim=-1)
 
 
+def substitute_noise(latents: Tensor, quantized: Tensor) -> Tensor:
+    """Latents with random noise that is, frame by frame, as large as their quantization error.
+
+    latents [B, D, F], quantized [B, D, F] (a constant) -> [B, D, F]. Unlike the straight-through estimate, its gradient
+    tells the encoder what the error costs: to enlarge what matters, and to put latents where entries are.
+    Source: Vali and Bäckström 2022, "NSVQ", eq. 4.
+    """
+    direction = F.normalize(torch.randn_like(latents), dim=1)
+    # the floor keeps the gradient of the norm finite where a latent is an entry
+    error_norm = (latents - quantized.detach()).square().sum(1, keepdim=True).clamp(min=1e-9).sqrt()
+    return latents + error_norm * direction
+
+
 class VectorQuantizer(nn.Module):
     """One level: a codebook [K, D], looked up once every `frames_per_code` frames."""
 
@@ -54,7 +67,7 @@ class VectorQuantizer(nn.Module):
 class Quantized(NamedTuple):
     """What the quantizer makes of latents [B, D, F] in training.
 
-    quantized [B, D, F]: straight-through sum of the levels that each item uses.
+    quantized [B, D, F]: straight-through sum of the levels that each item uses, or latents with noise in its place.
     codes [B, n_q, F]; residuals [B, n_q, D, F]: what each level was given, detached.
     codebook_loss, commitment_loss: mean squared distances, mean over the levels.
     """
@@ -93,9 +106,10 @@ class ResidualQuantizer(nn.Module):
         levels = zip(self.levels, codes.unbind(1), strict=False)
         return torch.stack([level.decode(level_codes) for level, level_codes in levels]).sum(0)
 
-    def forward(self, latents: Tensor, n_q: Tensor) -> Quantized:
+    def forward(self, latents: Tensor, n_q: Tensor, noisy: Tensor | None = None) -> Quantized:
         """Training pass. latents [B, D, F], n_q [B]: levels that each item's decoder input sums up.
 
+        noisy [B], of booleans: items whose decoder input is `substitute_noise` of their latents (none by default).
         Items that use fewer levels still run through all of them: masking the residual path
         would teach the higher levels wrong residuals.
         Loss terms: van den Oord et al. 2017, eq. 3, one pair per level.
@@ -110,8 +124,11 @@ class ResidualQuantizer(nn.Module):
             commitment_losses.append(F.mse_loss(residual, entry.detach()))
             residual = residual - entry.detach()
             total = total + entry.detach() * (n_q > n).to(entry.dtype)[:, None, None]
+        decoder_input = latents + (total - latents).detach()
+        if noisy is not None:
+            decoder_input = torch.where(noisy[:, None, None], substitute_noise(latents, total), decoder_input)
         return Quantized(
-            latents + (total - latents).detach(),
+            decoder_input,
             torch.stack(codes, dim=1),
             torch.stack(residuals, dim=1),
             torch.stack(codebook_losses).mean(),

@@ -67,6 +67,7 @@ class StageConfig:
 
     quantize: codes in the middle, else the latents with Gaussian noise of deviation `noise` (theirs is 1).
     full_share: share of items that use all levels; the others use a random number of them.
+    noise_share: share of items that get noise as large as their quantization error in place of it.
     adversarial: critics judge.
     """
 
@@ -76,6 +77,7 @@ class StageConfig:
     quantize: bool = False
     noise: tuple[float, ...] = (0.05, 0.05)
     full_share: float = 0.5
+    noise_share: float = 0.0
     adversarial: bool = False
 
 

@@ -26,7 +26,12 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
     learning_rate *= min(1.0, (state.step + 1) / recipe.optimizer.warmup_steps)
 
     with autocast(state.device, bf16):
-        output = state.model(audio, draw_levels(state, stage), ramp(stage.noise, progress))
+        output = state.model(
+            audio,
+            draw_levels(state, stage),
+            noise=ramp(stage.noise, progress),
+            noisy=draw_noisy(state, stage),
+        )
     decoded, original = align(output.audio, audio, recipe.model.delay)
     losses = reconstruction_losses(decoded, original, recipe.model.sample_rate)
     if output.quantized is not None:
@@ -80,6 +85,15 @@ def draw_levels(state: TrainingState, stage: StageConfig) -> Tensor | None:
     drawn = torch.randint(1, n_q + 1, (batch_size,), generator=state.generator)
     drawn[: round(stage.full_share * batch_size)] = n_q
     return drawn.to(state.device)
+
+
+def draw_noisy(state: TrainingState, stage: StageConfig) -> Tensor | None:
+    """Items of the batch that get noise in place of their quantization error, whatever number of levels they use."""
+    if not stage.quantize or stage.noise_share == 0:
+        return None
+    batch_size = state.recipe.data.batch_size
+    order = torch.randperm(batch_size, generator=state.generator)
+    return (order < round(stage.noise_share * batch_size)).to(state.device)
 
 
 def apply_gradients(
