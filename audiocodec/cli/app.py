@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.core import TyperCommand
 
-from audiocodec.cli import decode, drop, encode, info, models, train, verify
+from audiocodec.cli import bench, decode, drop, encode, info, models, train, verify
 from audiocodec.cli.console import Console
 from audiocodec.cli.exits import CLOSED_PIPE, INTERRUPTED, TERMINATED, WRONG_USAGE, UsageError
 
@@ -25,6 +25,7 @@ VERBS = {
     "drop": drop,
     "models": models,
     "train": train,
+    "bench": bench,
 }
 EXAMPLES = """\b
 Examples:

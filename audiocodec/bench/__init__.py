@@ -1,0 +1,1 @@
+"""Rate-distortion against other codecs: competitors, metrics, the sweep over both, the report."""

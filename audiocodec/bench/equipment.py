@@ -1,0 +1,63 @@
+"""What a benchmark measures with: codecs and metrics, built anew in every worker process."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audiocodec.bench import store
+from audiocodec.bench.metrics import METRICS
+from audiocodec.bench.results import Competitor, Metric
+from audiocodec.model.catalogue import DEFAULT_MODEL, WEIGHTS, model_folder
+
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """competitors: ours first; skipped: a line for each that is missing here.
+
+    stamps: by a codec's name, what its output depends on besides its `about`; it becomes part of measurements' keys.
+    """
+
+    competitors: Sequence[Competitor]
+    metrics: Sequence[Metric]
+    skipped: Sequence[str] = ()
+    stamps: Mapping[str, str] = field(default_factory=dict)
+
+
+Equip = Callable[[], Equipment]  # a name that another process can import, or a `partial` of one
+
+
+def equip(model: str | None, against: Sequence[str], *, quick: bool) -> Equipment:
+    """Ours with a model (a name or folder, None: the default one), and the codecs named as in `--against`.
+
+    quick: without slow metrics. Raises CodecError for an unknown codec, ModelError for an unknown model.
+    """
+    import torch
+
+    from audiocodec.bench import competitors
+
+    torch.set_flush_denormal(True)  # as the command does
+    found, skipped = competitors.build(against)
+    if model is not None:
+        found[0] = competitors.ours.build(model, OURS)
+    metrics = [metric for metric in METRICS if not (quick and metric.slow)]
+    stamps = {OURS: _model_stamp(model or DEFAULT_MODEL)}
+    for name in against:
+        kind, _, argument = name.partition(":")
+        if kind == "ours":
+            stamps[competitors.build_one(name).name] = _model_stamp(argument)
+        if kind == "decoded":
+            stamps[competitors.build_one(name).name] = _folder_stamp(Path(argument.rpartition("@")[0]))
+    return Equipment(found, metrics, skipped, stamps)
+
+
+def _model_stamp(model: str) -> str:
+    """A hash of the weights: a decoder that was trained further has the same code space."""
+    return store.file_hash(model_folder(model) / WEIGHTS)
+
+
+def _folder_stamp(folder: Path) -> str:
+    """A hash of the names, sizes and times of a folder's files."""
+    files = [(str(path), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return store.key(files=[(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])
