@@ -164,6 +164,7 @@ def test_what_no_metric_can_judge_is_left_out_and_named(clips: list[Clip], out: 
     assert named.keys() == {"speech-silent", "speech-tiny", "speech-no"}
     assert "silent" in named["speech-silent"]
     assert "0.005 s" in named["speech-tiny"]
+    assert sweep.summary(found)["skipped"] == found.left_out
 
 
 def test_clips_to_listen_to_are_kept_for_every_setting(clips: list[Clip], out: Path, tmp_path: Path) -> None:

@@ -138,6 +138,14 @@ def test_the_default_model_is_first_and_others_take_part(tiny_model_dir: Path) -
         build(["ours:nowhere"])
 
 
+def test_decoded_files_that_come_late_are_brought_forward(tmp_path: Path) -> None:
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", np.pad(audio, (40, 0))[:8000], 8000, subtype="FLOAT")
+    clip = Clip("a", "speech", tmp_path / "a.wav")
+    coded = decoded.build(f"{tmp_path}@6@5").code(clip, audio, 8000, "6")
+    assert np.array_equal(coded.audio[:7960], audio[:7960]) and not coded.audio[7960:].any()
+
+
 @pytest.mark.parametrize("name", ["opsu", "ours", "ours:", "lyra", "decoded:", "opus:6", ""])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(CodecError, match=r"known are opus, lc3, .*lyra:DIR, decoded:DIR@KBPS"):

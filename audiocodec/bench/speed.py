@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -191,12 +191,26 @@ def cost(codec: Codec, audio: Floats, model: str, rounds: int) -> Figures:
             subprocess.run([*COMMAND, *words], check=True, stdout=subprocess.DEVNULL)
             walls.append(time.perf_counter() - begun)
     files = [path for path in model_folder(model).iterdir() if path.is_file()]
+    with one_thread():
+        latencies = {"latency_ms": latency_ms(codec, short), "live_latency_ms": live_latency_ms(codec)}
     return {
         "start_up_seconds": statistics.median(walls),
-        "latency_ms": latency_ms(codec, short),
-        "live_latency_ms": live_latency_ms(codec),
+        **latencies,
         "model_mb": sum(path.stat().st_size for path in files) / 1e6,
     }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch with one thread: several wait for each other at every frame, ten times as long as they compute."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def grow(codec: Codec, audio: Floats, model: str, seconds: int) -> Figures:

@@ -180,7 +180,7 @@ def _speed(
     settings = {
         codec.name: nearest[codec.name][1] for codec in found.equipment.competitors if codec.name in nearest
     }
-    if not settings:
+    if found.equipment.competitors[0].name not in settings:  # ours failed on all clips
         return {}, []
     clip = min((one.clip for one in found.recordings), key=lambda clip: KINDS.index(clip.kind))
     subject = speed.Subject(clip, wishes.model or DEFAULT_MODEL, settings, equip, wishes.out)

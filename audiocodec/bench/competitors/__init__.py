@@ -34,7 +34,7 @@ BY_ARGUMENT: Mapping[str, Callable[[str], Competitor]] = {
     "lyra": lyra.build,
     "decoded": decoded.build,
 }
-KNOWN = f"{', '.join(BY_NAME)}, ours:MODEL, lyra:DIR, decoded:DIR@KBPS"
+KNOWN = f"{', '.join(BY_NAME)}, ours:MODEL, lyra:DIR, decoded:DIR@KBPS[@MS]"
 
 
 def build(names: Sequence[str]) -> tuple[list[Competitor], list[str]]:
