@@ -37,7 +37,8 @@ class Noisy:
             case "shortens":
                 audio = audio[1:]
         noise = np.random.default_rng(0).standard_normal(len(audio))
-        return Coded((audio + 0.1 / int(setting) * noise).astype(np.float32), 1000.0 * int(setting), None)
+        noisy = (audio + 0.1 / int(setting) * noise).astype(np.float32)
+        return Coded(noisy, 1000.0 * int(setting), None, encode_cpu_seconds=0.5, decode_cpu_seconds=0.25)
 
     @property
     def asked(self) -> list[str]:

@@ -284,8 +284,9 @@ def test_speed_and_cost_are_measured(
     ours = speeds["ours"]
     for name in ("encode_x_real_time", "decode_x_real_time", "start_up_seconds", "latency_ms", "model_mb"):
         assert ours[name] > 0, name
-    assert speeds["noisy"]["round_trip_x_real_time"] > ours["round_trip_x_real_time"] > 0
-    assert speeds["noisy"]["model_mb"] is None
+    noisy = speeds["noisy"]  # a second of audio took it half a second, and a quarter
+    assert (noisy["encode_x_real_time"], noisy["decode_x_real_time"]) == (2, 4)
+    assert noisy["model_mb"] is None
     assert ours["setting"] == "1.8"
     assert [step["seconds"] for step in growth] == [2]
     if sys.platform != "win32":

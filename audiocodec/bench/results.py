@@ -4,6 +4,8 @@ A benchmark is a list of `Measurement`s, one for each clip, codec and setting. A
 averaged before anything is coded, so that bits per second mean the same for all.
 """
 
+import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,11 +41,20 @@ class Coded:
 
     audio [T] float32 at the clip's own rate, as long as the clip and in time with it (the codec's delay is
     taken out). payload_bits: of the packets alone; file_bits: of the whole file, None where there is none.
+    encode_cpu_seconds: CPU time up to the packets; decode_cpu_seconds: from there on; None where it was not taken.
     """
 
     audio: Floats
     payload_bits: float
     file_bits: float | None
+    encode_cpu_seconds: float | None = None
+    decode_cpu_seconds: float | None = None
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of those that it ran, which codecs that are commands do."""
+    used = os.times()
+    return time.process_time() + used.children_user + used.children_system
 
 
 class Competitor(Protocol):

@@ -24,7 +24,7 @@ import soxr
 from audiocodec.bench.clips import load
 from audiocodec.bench.equipment import Equip
 from audiocodec.bench.pool import ONE_THREAD, Death, Pool, settle
-from audiocodec.bench.results import Clip, Competitor, Floats
+from audiocodec.bench.results import Clip, Competitor, Floats, cpu_seconds
 from audiocodec.bench.sweep import LOG
 from audiocodec.codec import Codec
 from audiocodec.codec import load as load_codec
@@ -102,8 +102,7 @@ def measure(
 def time_codecs(subject: Subject, effort: Effort) -> dict[str, Figures]:
     """x real time on one thread, by CPU time: medians over rounds in which every codec has its turn.
 
-    Of ours encoding and decoding apart too; of others both in one, for that is what a Competitor does. The first
-    round warms up, and does not count.
+    The first round warms up, and does not count.
     """
     turns = range(effort.rounds + 1)
     trials = [Trial(codec, setting, turn) for turn in turns for codec, setting in subject.settings.items()]
@@ -115,7 +114,7 @@ def time_codecs(subject: Subject, effort: Effort) -> dict[str, Figures]:
     figures: dict[str, Figures] = {}
     for name, setting in subject.settings.items():
         figures[name] = {"setting": setting}
-        for part in ("encode", "decode", "round_trip"):
+        for part in ("encode", "decode"):
             seconds = [one[part] for one in taken[name] if part in one]
             speed = effort.timed_seconds / statistics.median(seconds) if seconds else None
             figures[name][f"{part}_x_real_time"] = speed
@@ -132,7 +131,7 @@ def prepare(subject: Subject, seconds: float) -> Callable[[Trial], dict[str, flo
     def do(trial: Trial) -> dict[str, float]:
         competitor = competitors[trial.codec]
         if trial.codec != ours:
-            return time_round_trip(competitor, subject.clip, trial, seconds)
+            return time_other(competitor, subject.clip, trial, seconds)
         n_q = competitor.settings.index(trial.setting) + 1
         return time_ours(codec, lane(subject.clip, codec.space.sample_rate, seconds), n_q)
 
@@ -146,25 +145,19 @@ def time_ours(codec: Codec, audio: Floats, n_q: int) -> dict[str, float]:
     encoded = cpu_seconds()
     codec.decode(codes)
     decoded = cpu_seconds()
-    return {"encode": encoded - begun, "decode": decoded - encoded, "round_trip": decoded - begun}
+    return {"encode": encoded - begun, "decode": decoded - encoded}
 
 
-def time_round_trip(competitor: Competitor, clip: Clip, trial: Trial, seconds: float) -> dict[str, float]:
-    """CPU seconds of coding and decoding; nothing for a codec that fails on the clip."""
+def time_other(competitor: Competitor, clip: Clip, trial: Trial, seconds: float) -> dict[str, float]:
+    """CPU seconds of encoding and decoding; nothing for a codec that fails on the clip."""
     _, sample_rate = load(clip)
     audio = np.roll(lane(clip, sample_rate, seconds), trial.turn)  # new every time: results may be kept
-    begun = cpu_seconds()
     try:
-        competitor.code(clip, audio, sample_rate, trial.setting)
+        coded = competitor.code(clip, audio, sample_rate, trial.setting)
     except CodecError:
         return {}
-    return {"round_trip": cpu_seconds() - begun}
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and of those that it ran, which codecs that are commands do."""
-    used = os.times()
-    return time.process_time() + used.children_user + used.children_system
+    taken = {"encode": coded.encode_cpu_seconds, "decode": coded.decode_cpu_seconds}
+    return {part: seconds for part, seconds in taken.items() if seconds is not None}
 
 
 def lane(clip: Clip, to_rate: int, seconds: float) -> Floats:

@@ -1,6 +1,6 @@
 """Exit codes, and what makes them."""
 
-FAILED = 1  # some file; the others are done
+FAILED = 1  # some file, the others are done; or the benchmark got worse
 WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT
 CLOSED_PIPE = 141  # 128 + SIGPIPE

@@ -1,11 +1,11 @@
 """A codec that others made: what all of its kind have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from audiocodec.bench.competitors.alignment import coding_rate, fit, resample
-from audiocodec.bench.results import Clip, Coded, Floats, Unavailable
+from audiocodec.bench.results import Clip, Coded, Floats, Unavailable, cpu_seconds
 from audiocodec.errors import CodecError
 
 EVERYTHING = ("speech", "music", "sounds")
@@ -22,7 +22,7 @@ class Foreign:
     """A Competitor that works at a few sample rates of its own.
 
     rates in Hz. through(audio [T] at one of the rates, that rate, setting) -> Coded, of any length but in time:
-    it takes the codec's delay out.
+    it takes the codec's delay out, and says what encoding took.
     """
 
     name: str
@@ -37,12 +37,16 @@ class Foreign:
         if not len(audio):
             raise CodecError(f"{clip.name}: no samples to code")
         rate = coding_rate(sample_rate, self.rates)
+        lane = resample(audio, sample_rate, rate)
+        begun = cpu_seconds()
         try:
-            coded = self.through(resample(audio, sample_rate, rate), rate, setting)
+            coded = self.through(lane, rate, setting)
         except (CodecError, OSError, RuntimeError, ValueError) as error:  # also what others' libraries raise
             raise CodecError(f"{self.name} at {setting} kbps failed on {clip.name}: {error}") from error
+        taken = cpu_seconds() - begun
+        decoding = None if coded.encode_cpu_seconds is None else taken - coded.encode_cpu_seconds
         decoded = resample(coded.audio, rate, sample_rate)
-        return Coded(fit(decoded, 0, len(audio)), coded.payload_bits, coded.file_bits)
+        return replace(coded, audio=fit(decoded, 0, len(audio)), decode_cpu_seconds=decoding)
 
 
 def package_version(codec: str, package: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audiocodec.bench.competitors.alignment import fit
 from audiocodec.bench.competitors.foreign import SPEECH, Foreign, package_version
-from audiocodec.bench.results import Coded, Floats
+from audiocodec.bench.results import Coded, Floats, cpu_seconds
 from audiocodec.errors import CodecError
 
 if TYPE_CHECKING:
@@ -47,15 +47,17 @@ def code(audio: Floats, sample_rate: int, setting: str, *, folder: Path) -> Code
     encode, decode = (quantizer.get_signature_runner(name) for name in ("encode", "decode"))
     n_levels = np.int32(LEVELS[setting])
     packets = []
+    begun = cpu_seconds()
     for block in fit(audio, 0, -(-len(audio) // FRAME) * FRAME).reshape(-1, 1, FRAME):
         codes = encode(input_frames=invoke(encoder, block), num_quantizers=n_levels)["output_0"]
         packets.append(pack(codes.ravel()[:n_levels]))
+    encoding = cpu_seconds() - begun
     decoded = []
     for packet in packets:
         latents = decode(encoding_indices=unpack(packet).reshape(N_LEVELS, 1, 1))["output_0"]
         decoded.append(invoke(decoder, latents).ravel())
     bits = 8 * len(b"".join(packets))
-    return Coded(fit(np.concatenate(decoded), 0, len(audio)), bits, None)
+    return Coded(fit(np.concatenate(decoded), 0, len(audio)), bits, None, encoding)
 
 
 def invoke(network: "Interpreter", block: Floats) -> Floats:

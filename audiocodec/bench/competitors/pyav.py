@@ -9,7 +9,7 @@ import numpy as np
 
 from audiocodec.bench.competitors.alignment import fit, resample
 from audiocodec.bench.competitors.foreign import ALL_RATES, EVERYTHING, Foreign, package_version
-from audiocodec.bench.results import Coded, Floats, Unavailable
+from audiocodec.bench.results import Coded, Floats, Unavailable, cpu_seconds
 from audiocodec.errors import CodecError
 
 # Samples at 48 kHz by which libopus's output is late (or early) beyond its pre-skip, by a packet's configuration:
@@ -45,19 +45,23 @@ def code(
     audio: Floats, sample_rate: int, setting: str, *, encoder: str, decoder: str, container: str
 ) -> Coded:
     """audio [T] through a file in memory; the names are FFmpeg's. Raises CodecError where that fails."""
+    begun = cpu_seconds()
     file = _encode(audio, sample_rate, round(float(setting) * 1000), encoder, container)
+    encoding = cpu_seconds() - begun
     decoded, rate, packets = decode(file, decoder)
-    return Coded(resample(decoded, rate, sample_rate), 8 * len(b"".join(packets)), 8 * len(file))
+    return Coded(resample(decoded, rate, sample_rate), 8 * len(b"".join(packets)), 8 * len(file), encoding)
 
 
 def code_opus(audio: Floats, sample_rate: int, setting: str) -> Coded:
     """audio [T] through an Ogg Opus file in memory. Raises CodecError where that fails."""
+    begun = cpu_seconds()
     file = _encode(audio, sample_rate, round(float(setting) * 1000), "libopus", "ogg")
+    encoding = cpu_seconds() - begun
     decoded, rate, packets = decode(file, "libopus")
     # the first 5 bits of a packet say mode and bandwidth (RFC 6716, section 3.1); a clip may mix them
     lag = round(np.median([OPUS_LAG[packet[0] >> 3] for packet in packets]))
     decoded = resample(fit(decoded, lag, len(decoded)), rate, sample_rate)
-    return Coded(decoded, 8 * len(b"".join(packets)), 8 * len(file))
+    return Coded(decoded, 8 * len(b"".join(packets)), 8 * len(file), encoding)
 
 
 def _encode(audio: Floats, sample_rate: int, bits_per_second: int, encoder: str, container: str) -> bytes:

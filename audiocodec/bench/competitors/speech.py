@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from audiocodec.bench.competitors import pyav
 from audiocodec.bench.competitors.alignment import fit
 from audiocodec.bench.competitors.foreign import SPEECH, Foreign, package_version
-from audiocodec.bench.results import Coded, Floats, Unavailable
+from audiocodec.bench.results import Coded, Floats, Unavailable, cpu_seconds
 from audiocodec.wav import float_to_int16
 
 AMRWB_MODES = {"6.6": 0, "8.85": 1, "12.65": 2}
@@ -39,11 +39,13 @@ def amrwb() -> Foreign:
 
 def code_amrwb(audio: Floats, sample_rate: int, setting: str, *, library: str) -> Coded:
     """audio [T] at 16 kHz through an .amr file. Payload: the speech bits, without what fills up the frames' bytes."""
+    begun = cpu_seconds()
     blocks = frames_of(audio, AMRWB_FRAME, AMRWB_DELAY)
     file = b"#!AMR-WB\n" + amrwb_frames(blocks, AMRWB_MODES[setting], library)
+    encoding = cpu_seconds() - begun
     decoded, _, _ = pyav.decode(file, AMRWB_DECODER)
     payload_bits = float(setting) * 1000 * blocks.size / sample_rate
-    return Coded(fit(decoded, AMRWB_DELAY, len(audio)), payload_bits, 8 * len(file))
+    return Coded(fit(decoded, AMRWB_DELAY, len(audio)), payload_bits, 8 * len(file), encoding)
 
 
 def amrwb_frames(blocks: NDArray[np.int16], mode: int, library: str) -> bytes:
@@ -73,13 +75,17 @@ def code_codec2(audio: Floats, sample_rate: int, setting: str) -> Coded:
     """audio [T] at 8 kHz. Payload: the bits of each frame, which a .c2 file fills up to bytes."""
     import pycodec2
 
+    begun = cpu_seconds()
     codec = pycodec2.Codec2(CODEC2_MODES[setting])
     delay = CODEC2_DELAY_700 if setting == "0.7" else CODEC2_DELAY
     frames = [codec.encode(block) for block in frames_of(audio, codec.samples_per_frame(), delay)]
+    encoding = cpu_seconds() - begun
     samples = np.concatenate([codec.decode(frame) for frame in frames])
     decoded = (samples / 32768).astype(np.float32)
     file_bytes = CODEC2_HEADER_BYTES + len(b"".join(frames))
-    return Coded(fit(decoded, delay, len(audio)), codec.bits_per_frame() * len(frames), 8 * file_bytes)
+    return Coded(
+        fit(decoded, delay, len(audio)), codec.bits_per_frame() * len(frames), 8 * file_bytes, encoding
+    )
 
 
 def frames_of(audio: Floats, frame_length: int, delay: int) -> NDArray[np.int16]:

@@ -13,7 +13,7 @@ import soundfile
 
 from audiocodec.bench.competitors.alignment import fit, resample
 from audiocodec.bench.competitors.foreign import ALL_RATES, EVERYTHING, SPEECH, Foreign
-from audiocodec.bench.results import Coded, Floats, Unavailable
+from audiocodec.bench.results import Coded, Floats, Unavailable, cpu_seconds
 from audiocodec.errors import CodecError
 
 WAV, CODED, DECODED = "in.wav", "coded", "out.wav"  # the files' names, in a folder of their own
@@ -101,11 +101,13 @@ def code(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         soundfile.write(folder / WAV, audio, sample_rate, subtype="PCM_16")
+        begun = cpu_seconds()
         run([part.format(setting) for part in encode], folder)
+        encoding = cpu_seconds() - begun
         run(decode, folder)
         file = (folder / CODED).read_bytes()
         decoded, rate = soundfile.read(folder / DECODED, dtype="float32")
-    return Coded(resample(decoded, rate, sample_rate), 8 * payload_bytes(file), 8 * len(file))
+    return Coded(resample(decoded, rate, sample_rate), 8 * payload_bytes(file), 8 * len(file), encoding)
 
 
 def run(command: Sequence[str], folder: Path) -> None:
