@@ -23,7 +23,7 @@ from audiocodec.train.codebooks import MovingAverages, health, initialise, kmean
 from audiocodec.train.data import load_clips, random_crops, read_mono, split_clips
 from audiocodec.train.loop import train
 from audiocodec.train.recipe import DataConfig, Recipe, StageConfig, load_recipe
-from audiocodec.train.validate import speech_figures, validate
+from audiocodec.train.validate import validate
 
 MODEL = ModelConfig(
     name="tiny",
@@ -217,7 +217,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
-    assert {"mel_1", "mel_2", "si_sdr_2", "perplexity_level0", "used_level1"} <= set(lines[-1]["valid"])
+    assert {"mel12_1", "mel12_2", "si_sdr_2", "perplexity_level0", "used_level1"} <= set(lines[-1]["valid"])
     assert list((tmp_path / "whole").glob("spectrograms-*.png"))
     assert load_model(tmp_path / "whole" / "model").config.name == "tiny"
 
@@ -333,9 +333,15 @@ def test_a_damaged_tar_is_named(tmp_path: Path) -> None:
         load_clips([tmp_path / "a.tar"], 24000)
 
 
-def test_a_clip_too_short_for_pesq_is_left_out_of_it() -> None:
-    noise = 0.1 * np.random.default_rng(0).standard_normal(5000).astype(np.float32)
-    assert "pesq" not in speech_figures(noise, noise, 24000)
+def test_a_clip_that_a_metric_cannot_judge_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal((2, 48000))
+    for name, audio in (("speech-short", noise[0, :5000]), ("speech-long", noise[1])):
+        soundfile.write(tmp_path / f"{name}.wav", audio, 24000)
+    figures = validate(CodecModel(MODEL).eval(), load_clips([tmp_path], 24000), quantized=True)
+    assert {"mel12_1", "si_sdr_2", "stoi_2"} <= figures.keys()
+    assert any("speech-short.wav has no stoi: " in line for line in caplog.messages)
 
 
 def test_validation_leaves_the_losses_as_they_were(audio_folder: Path) -> None:
@@ -369,5 +375,5 @@ def test_the_smoke_recipe_trains_through_every_stage(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     logged = [line for line in lines if "loss" in line]
     assert logged[-1]["mel"] < logged[0]["mel"]
-    assert lines[-1]["stage"] == "adversarial" and "mel_4" in lines[-1]["valid"]
+    assert lines[-1]["stage"] == "adversarial" and "mel12_4" in lines[-1]["valid"]
     assert load_model(tmp_path / "run" / "model").config.name == "smoke"

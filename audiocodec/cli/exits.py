@@ -8,7 +8,7 @@ TERMINATED = 143  # 128 + SIGTERM
 
 EXIT_CODES = {
     0: "done",
-    FAILED: "some file failed or is damaged; the others are done",
+    FAILED: "some file failed or is damaged, the others are done; or `bench --compare` found something worse",
     WRONG_USAGE: "wrong usage: an option or value that cannot be (`--levels 99`)",
     INTERRUPTED: "interrupted by Ctrl-C; no half-written output is left",
     CLOSED_PIPE: "the reader of standard output went away",

@@ -1,32 +1,36 @@
-"""Validation: what the decoded clips are like, in figures and as a picture."""
+"""Validation: what the decoded clips are like, in the benchmark's figures and as a picture."""
 
 import logging
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from audiocodec.bench.metrics import BY_NAME, available, measure
+from audiocodec.bench.results import Clip
 from audiocodec.model.codec import CodecModel
 from audiocodec.train.codebooks import health
 from audiocodec.train.data import Clips
-from audiocodec.train.losses import mel_distance, mel_filters, spectrum
+from audiocodec.train.losses import spectrum
 
 log = logging.getLogger(__name__)
 
 LEVELS = (1, 2, 4, 8, 16)
-PESQ_RATE = 16000
+METRICS = tuple(BY_NAME[name] for name in ("mel12", "si_sdr", "stoi", "pesq_wb"))
 MAX_CLIP_SECONDS = 10
 
 
 @torch.no_grad()
 def validate(model: CodecModel, clips: Clips, *, quantized: bool) -> dict[str, float]:
-    """Means over the clips, per level count: mel distance, SI-SDR in dB, PESQ-WB and STOI of clips named speech.
+    """Means over the clips, per level count: mel12, SI-SDR in dB, PESQ-WB and STOI of clips named speech.
 
+    Metrics whose package is missing are left out, and so are those that a clip has no figure of; a warning names them.
     Also perplexity and use of each level's codebook. Without `quantized`, of the latents as they are ("_latents").
     """
+    metrics, lacking = available(METRICS)
+    for line in lacking:
+        log.warning(line)
     figures: dict[str, list[float]] = {}
     all_codes = []
     for index, name in enumerate(clips.names):
@@ -34,9 +38,14 @@ def validate(model: CodecModel, clips: Clips, *, quantized: bool) -> dict[str, f
         decoded = decode_levels(model, audio) if quantized else {"latents": decode_latents(model, audio)}
         if quantized:
             all_codes.append(model.encode(audio[None, None]).audio_codes[0])
+        clip = Clip(name, "speech" if "speech" in name else "sounds", Path(name))
         for label, copy in decoded.items():
-            for metric, value in measure(audio, copy, model.config.sample_rate, "speech" in name).items():
+            pair = audio.cpu().numpy(), copy.cpu().numpy()
+            found, missing = measure(clip, *pair, model.config.sample_rate, metrics)
+            for metric, value in found.items():
                 figures.setdefault(f"{metric}_{label}", []).append(value)
+            for metric, reason in missing.items():
+                log.warning("%s has no %s: %s", name, metric, reason)
     means = {name: float(np.mean(values)) for name, values in figures.items()}
     if quantized:
         for n, level in enumerate(health(torch.cat(all_codes, dim=-1)[None], model.quantizer)):
@@ -58,43 +67,6 @@ def decode_latents(model: CodecModel, audio: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(audio, (0, n_samples - len(audio)))[None, None]
     decoded: Tensor = model(padded, None).audio[0, 0, model.config.delay :]
     return decoded[: len(audio)]
-
-
-def measure(audio: Tensor, decoded: Tensor, sample_rate: int, speech: bool) -> dict[str, float]:
-    """Figures of one decoded clip [T]."""
-    filters = mel_filters(80, 1024, sample_rate, audio.device)
-    figures = {
-        "mel": float(mel_distance(spectrum(decoded[None], 1024), spectrum(audio[None], 1024), filters)),
-        "si_sdr": si_sdr(audio, decoded),
-    }
-    if speech:
-        figures |= speech_figures(audio.cpu().numpy(), decoded.cpu().numpy(), sample_rate)
-    return figures
-
-
-def si_sdr(audio: Tensor, decoded: Tensor) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB. Source: Le Roux et al. 2019, eq. 5."""
-    target = (audio @ decoded) / (audio @ audio + 1e-9) * audio
-    return float(10 * torch.log10((target @ target + 1e-9) / ((target - decoded).square().sum() + 1e-9)))
-
-
-def speech_figures(
-    audio: NDArray[np.float32], decoded: NDArray[np.float32], sample_rate: int
-) -> dict[str, float]:
-    """PESQ-WB and STOI, where their packages are installed; a clip that PESQ finds no speech in has none."""
-    try:
-        import pesq
-        import pystoi
-    except ImportError:
-        log.warning("PESQ and STOI are left out: pip install 'audiocodec[train]'")
-        return {}
-    figures = {"stoi": float(pystoi.stoi(audio, decoded, sample_rate))}
-    pair = [soxr.resample(x, sample_rate, PESQ_RATE) for x in (audio, decoded)]
-    try:
-        figures["pesq"] = float(pesq.pesq(PESQ_RATE, *pair, "wb"))
-    except (pesq.NoUtterancesError, pesq.BufferTooShortError, ValueError) as error:
-        log.warning("a clip is left out of PESQ: %s", error)
-    return figures
 
 
 @torch.no_grad()
