@@ -1,11 +1,11 @@
 """What a benchmark measures with: codecs and metrics, built anew in every worker process."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from audiocodec.bench import store
-from audiocodec.bench.metrics import METRICS
+from audiocodec.bench.metrics import METRICS, available
 from audiocodec.bench.results import Competitor, Metric
 from audiocodec.model.catalogue import DEFAULT_MODEL, WEIGHTS, model_folder
 
@@ -41,15 +41,16 @@ def equip(model: str | None, against: Sequence[str], *, quick: bool) -> Equipmen
     found, skipped = competitors.build(against)
     if model is not None:
         found[0] = competitors.ours.build(model, OURS)
-    metrics = [metric for metric in METRICS if not (quick and metric.slow)]
+    metrics, lacking = available([metric for metric in METRICS if not (quick and metric.slow)])
     stamps = {OURS: _model_stamp(model or DEFAULT_MODEL)}
     for name in against:
         kind, _, argument = name.partition(":")
         if kind == "ours":
             stamps[competitors.build_one(name).name] = _model_stamp(argument)
         if kind == "decoded":
-            stamps[competitors.build_one(name).name] = _folder_stamp(Path(argument.rpartition("@")[0]))
-    return Equipment(found, metrics, skipped, stamps)
+            folder = competitors.decoded.build(argument)
+            stamps[folder.name] = _files_stamp(folder.files.values())
+    return Equipment(found, metrics, skipped + lacking, stamps)
 
 
 def _model_stamp(model: str) -> str:
@@ -57,7 +58,7 @@ def _model_stamp(model: str) -> str:
     return store.file_hash(model_folder(model) / WEIGHTS)
 
 
-def _folder_stamp(folder: Path) -> str:
-    """A hash of the names, sizes and times of a folder's files."""
-    files = [(str(path), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+def _files_stamp(paths: Iterable[Path]) -> str:
+    """A hash of files' names, sizes and times."""
+    files = [(str(path), path.stat()) for path in paths]
     return store.key(files=[(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])

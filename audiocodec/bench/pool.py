@@ -22,7 +22,9 @@ from audiocodec.errors import CodecError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 PATIENCE_SECONDS = 1.0  # for workers that are told to go; then they are killed
 TERMINATED = 143
 
@@ -46,13 +48,20 @@ class Pool(Generic[Task, Result]):
 
     n_workers: how many. prepare: runs once in each and gives the function that does a task; it must be a name that
     another process can import (or a `partial` of one), and tasks and results must pickle. Processes are spawned,
-    not forked: torch has threads.
+    not forked: torch has threads. may_have_children: a worker may start processes of its own.
 
     concurrent.futures would do, but there one worker's death ends all, and does not say which task it was.
     """
 
-    def __init__(self, n_workers: int, prepare: Callable[[], Callable[[Task], Result]]) -> None:
+    def __init__(
+        self,
+        n_workers: int,
+        prepare: Callable[[], Callable[[Task], Result]],
+        *,
+        may_have_children: bool = False,
+    ) -> None:
         self._n_workers, self._prepare = n_workers, prepare
+        self._daemon = not may_have_children  # Python forbids children to daemons
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> "Pool[Task, Result]":
@@ -119,7 +128,7 @@ class Pool(Generic[Task, Result]):
         """A new worker, which no Ctrl-C reaches: who gets it here stops the workers."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._prepare), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._prepare), daemon=self._daemon)
         with _for_children():
             process.start()
         theirs.close()

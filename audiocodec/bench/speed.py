@@ -267,7 +267,7 @@ def latency_ms(codec: Codec, audio: Floats) -> float:
     import torch
 
     model, hop = codec.model, codec.space.hop_length * codec.space.frames_per_code[0]
-    encoding, decoding = model.encoder.initial_state(1), model.decoder.initial_state(1)
+    encoding, decoding = model.encoder_state(1), model.decoder_state(1)
     parts = []
     with torch.inference_mode():
         for begin in range(0, len(audio) - hop + 1, hop):
