@@ -21,7 +21,7 @@ from audiocodec.model.store import load_model
 from audiocodec.train import losses
 from audiocodec.train.codebooks import MovingAverages, health, initialise, kmeans
 from audiocodec.train.data import load_clips, random_crops, read_mono, split_clips
-from audiocodec.train.loop import train
+from audiocodec.train.loop import keep_recipe, train
 from audiocodec.train.recipe import DataConfig, Recipe, StageConfig, load_recipe
 from audiocodec.train.validate import validate
 
@@ -220,6 +220,16 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     assert {"mel12_1", "mel12_2", "si_sdr_2", "perplexity_level0", "used_level1"} <= set(lines[-1]["valid"])
     assert list((tmp_path / "whole").glob("spectrograms-*.png"))
     assert load_model(tmp_path / "whole" / "model").config.name == "tiny"
+
+
+def test_a_recipe_that_changed_since_the_last_start_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = dataclasses.replace(RECIPE, seed=RECIPE.seed + 1, loss=dataclasses.replace(RECIPE.loss, mel=1.0))
+    for recipe in (RECIPE, RECIPE, other):
+        assert not caplog.messages
+        keep_recipe(recipe, tmp_path / "recipe.json")
+    assert caplog.messages == ["the recipe has changed since the run's last start: seed, loss"]
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_another_model(

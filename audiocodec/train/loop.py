@@ -134,7 +134,18 @@ def open_run(state: TrainingState, out: Path, resume: bool, rank: int) -> None:
         raise CodecError(f"{out} holds a run already: go on with --resume, or choose another --out")
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "recipe.json").write_text(json.dumps(asdict(state.recipe), indent=1) + "\n")
+        keep_recipe(state.recipe, out / "recipe.json")
+
+
+def keep_recipe(recipe: Recipe, file: Path) -> None:
+    """Writes the whole recipe; a warning names what differs from the one that stood there."""
+    text = json.dumps(asdict(recipe), indent=1) + "\n"
+    if file.exists():
+        now, before = json.loads(text), json.loads(file.read_text())
+        changed = [name for name in now if now[name] != before.get(name)]
+        if changed:
+            log.warning("the recipe has changed since the run's last start: %s", ", ".join(changed))
+    file.write_text(text)
 
 
 def load_data(
