@@ -71,6 +71,7 @@ class AudioReader:
         self.tags: dict[str, str] = {}
         self.n_samples: int | None = None
         self._raw = raw
+        self._n_skipped = 0
         with ExitStack() as stack:
             if isinstance(source, str | Path):
                 self.name = str(source)
@@ -91,7 +92,7 @@ class AudioReader:
         Samples beyond full scale are clipped, with one warning in the log after the last block.
         Raises AudioError at samples that are not numbers, and where the file is damaged.
         """
-        start, n_clipped, peak = 0, 0, 0.0
+        start, n_clipped, peak = self._n_skipped, 0, 0.0
         while len(block := self._read(n_samples, start)):
             self._check_finite(block, start)
             block_peak = float(np.abs(block).max())
@@ -102,6 +103,16 @@ class AudioReader:
             yield block
             start += len(block)
         self._report(start, n_clipped, peak)
+
+    def skip(self, n_samples: int) -> None:
+        """Leaves out the first samples (all of them, if there are no more). To be called once, before `blocks`."""
+        self._n_skipped = n_samples if self.n_samples is None else min(n_samples, self.n_samples)
+        if not isinstance(self._samples, PcmStream) and self.n_samples is not None:
+            self._samples.seek(self._n_skipped)
+            return
+        n_left = n_samples
+        while n_left and len(block := self._read(min(n_left, self.sample_rate), n_samples - n_left)):
+            n_left -= len(block)
 
     def close(self) -> None:
         """Closes what was opened here."""
@@ -328,11 +339,22 @@ def _spool(seen: bytes, stream: BinaryIO, spool: IO[bytes]) -> None:
         shutil.copyfileobj(stream, spool)
 
 
+class _InOnePass(soundfile.SoundFile):  # type: ignore[misc]  # its package has no types
+    """A file whose blocks follow each other.
+
+    soundfile seeks to where it is after every read, if it can, and an MP3 decoder that seeks starts anew: the first
+    samples of every block would be wrong.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _open_sound(stream: IO[bytes], name: str) -> Any:
     """libsndfile's reader on a seekable stream, from its first byte."""
     stream.seek(0)
     try:
-        return soundfile.SoundFile(stream)
+        return _InOnePass(stream)
     except (TypeError, soundfile.SoundFileError) as error:  # TypeError: a name that ends in .raw
         raise AudioError(
             f"{name} is not audio that can be read ({error}): expected WAV, FLAC, Ogg, MP3, AIFF or the like; "

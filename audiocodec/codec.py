@@ -8,17 +8,19 @@ import torch
 
 from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.errors import AudioError, ModelError
+from audiocodec.hub.download import PREFIX as HUB_PREFIX
+from audiocodec.hub.load import is_foreign, load_foreign
 from audiocodec.lanes import output_length
 from audiocodec.model.catalogue import DEFAULT_MODEL, model_folder, shipped_models
-from audiocodec.model.codec import CodecModel
-from audiocodec.model.store import code_space, load_model
+from audiocodec.model.protocol import BlockModel, LookAheadModel
+from audiocodec.model.store import load_model
 from audiocodec.stream import Floats, StreamDecoder, StreamEncoder, file_block_frames, live_block_frames
 
 
 class Codec:
     """A model with what is needed to code recordings of any rate, mono or stereo.
 
-    model: the CodecModel; space: what its codes mean.
+    model: a CodecModel, or another codec's (docs/OTHER-CODECS.md); space: what its codes mean.
 
     >>> codec = load()
     >>> codes = codec.encode(np.zeros((44100, 2), np.float32), 44100, n_q=2)
@@ -26,16 +28,21 @@ class Codec:
     ((2, 2, 78), (44100, 2))
     """
 
-    def __init__(self, model: CodecModel) -> None:
+    def __init__(self, model: BlockModel) -> None:
         self.model = model
-        self.space = code_space(model)
+        self.space = model.code_space()
+
+    @property
+    def causal(self) -> bool:
+        """Whether each block is coded as it comes, so that live use makes sense."""
+        return not isinstance(self.model, LookAheadModel)
 
     def levels_for(self, kbps: float, channels: int = 1) -> int:
         """The most levels whose codes stay within `kbps`, all channels together.
 
         Raises ValueError for less than one level's rate, and for more than all of them.
         """
-        rates = [channels * self.space.kbps(n) for n in range(1, self.space.n_q + 1)]
+        rates = [self.space.n_lanes(channels) * self.space.kbps(n) for n in range(1, self.space.n_q + 1)]
         fitting = [n for n, rate in enumerate(rates, 1) if rate <= kbps * 1.0001]
         if not fitting or kbps > rates[-1] * 1.0001:
             kind = "mono" if channels == 1 else "stereo"
@@ -75,6 +82,8 @@ class Codec:
         self, sample_rate: int, *, channels: int = 1, n_q: int | None = None, live: bool = False
     ) -> StreamEncoder:
         """An encoder to push audio of `sample_rate` Hz into; `live` answers every two frames, not every second."""
+        if live and not self.causal:
+            raise ValueError(f"{self.space.model} looks ahead: live coding needs a causal model")
         n_q = self.space.n_q if n_q is None else n_q
         block_frames = live_block_frames(self.space) if live else file_block_frames(self.space)
         return StreamEncoder(self.model, self.space, Source(sample_rate, channels), n_q, block_frames)
@@ -97,25 +106,38 @@ class Codec:
 
 
 def load(model: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> Codec:
-    """The codec with a shipped model (by name) or any other (by folder).
+    """The codec with a shipped model (by name), any other (by folder), or another codec's: `hf:OWNER/NAME`, `lyra:DIR`.
 
-    device: "auto" takes a GPU where there is one. Raises ModelError if there is no such model.
+    device: "auto" takes a GPU where there is one. Raises ModelError if there is no such model. What begins with `hf:`
+    is downloaded at its first use.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Codec(load_model(model_folder(str(model))).to(device))
+    name = str(model)
+    if name not in shipped_models() and is_foreign(name):
+        return Codec(load_foreign(name, torch.device(_device(device))))
+    return Codec(load_model(model_folder(name)).to(_device(device)))
 
 
 def load_for(space: CodeSpace) -> Codec:
-    """The shipped model that decodes files of `space`. Raises ModelError, saying what to do, if none does."""
+    """The model that decodes files of `space`: a shipped one, or another codec's that was used here before.
+
+    Raises ModelError, saying what to do, if there is none; it never downloads.
+    """
     if space.model in shipped_models():
         codec = load(space.model)
-        codec.check_space(space)
-        return codec
-    raise ModelError(
-        f"the file needs model {space.model!r} (code space {space.id.hex()}), which is not among the shipped ones "
-        f"({', '.join(shipped_models()) or 'none'}): give its folder with -m"
-    )
+    elif space.model.startswith(HUB_PREFIX):
+        codec = Codec(load_foreign(space.model, torch.device(_device("auto")), may_download=False))
+    else:
+        raise ModelError(
+            f"the file needs model {space.model!r} (code space {space.id.hex()}), which is not among the shipped ones "
+            f"({', '.join(shipped_models()) or 'none'}): give its folder with -m"
+        )
+    codec.check_space(space)
+    return codec
+
+
+def _device(name: str) -> str:
+    """The device's name; "auto" is resolved."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def join_codes(parts: list[Codes]) -> Codes:

@@ -19,6 +19,9 @@ class CodeSpace:
     sample_rate (Hz), hop_length (samples per frame) of the coded lanes.
     delay: samples by which decoded lanes lag behind: n samples take ceil((n + delay) / hop_length) frames.
     codebook_sizes, frames_per_code: one value per level, the coarsest level first.
+    lane_channels: 1; or 2 where one lane is both channels of a recording, left and right.
+    segment_overlap: samples that neighbouring segments share, a segment being what one code of the first level stands
+    for; 0 where lanes are coded without segments.
     """
 
     id: bytes
@@ -28,6 +31,8 @@ class CodeSpace:
     delay: int
     codebook_sizes: tuple[int, ...]
     frames_per_code: tuple[int, ...]
+    lane_channels: int = 1
+    segment_overlap: int = 0
 
     def __post_init__(self) -> None:
         if len(self.id) != CODE_SPACE_ID_BYTES:
@@ -38,6 +43,13 @@ class CodeSpace:
             raise ValueError(f"{self.n_q} levels: expected 1 to {MAX_LEVELS}")
         if not all(2 <= size <= MAX_CODEBOOK_SIZE for size in self.codebook_sizes):
             raise ValueError(f"codebook sizes {self.codebook_sizes}: expected 2 to {MAX_CODEBOOK_SIZE} each")
+        if self.lane_channels not in (1, 2):
+            raise ValueError(f"{self.lane_channels} channels in a lane: expected 1 or 2")
+        segment_samples = self.frames_per_code[0] * self.hop_length
+        if not 0 <= self.segment_overlap <= segment_samples // 2:
+            raise ValueError(
+                f"segments overlap by {self.segment_overlap} samples: expected 0 to {segment_samples // 2}"
+            )
 
     @property
     def n_q(self) -> int:
@@ -47,7 +59,21 @@ class CodeSpace:
     @property
     def frame_rate(self) -> float:
         """Frames per second."""
-        return self.sample_rate / self.hop_length
+        return self.sample_rate * self.unit_frames / self.unit_samples
+
+    @property
+    def unit_frames(self) -> int:
+        """The smallest number of frames that stand for a fixed number of samples: one, or those of a segment."""
+        return self.frames_per_code[0] if self.segment_overlap else 1
+
+    @property
+    def unit_samples(self) -> int:
+        """By how many samples a lane goes on in `unit_frames` frames."""
+        return self.unit_frames * self.hop_length - self.segment_overlap
+
+    def n_lanes(self, channels: int) -> int:
+        """Lanes of a recording with so many channels."""
+        return channels if self.lane_channels == 1 else 1
 
     @property
     def bits_per_code(self) -> tuple[int, ...]:
@@ -69,7 +95,10 @@ class CodeSpace:
 
     def n_frames(self, n_samples: int) -> int:
         """Frames that a lane of `n_samples` samples is coded in; none for an empty lane."""
-        return -(-(n_samples + self.delay) // self.hop_length) if n_samples else 0
+        if not n_samples:
+            return 0
+        n_units = -(-(n_samples + self.delay - self.segment_overlap) // self.unit_samples)
+        return max(1, n_units) * self.unit_frames
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def choose_levels(codec: Codec, channels: int, *, kbps: float | None, n_q: int |
         codec.space.first(n_q)
         return n_q
     if kbps is None:
-        lowest, highest = (channels * codec.space.kbps(n) for n in (1, codec.space.n_q))
+        n_lanes = codec.space.n_lanes(channels)
+        lowest, highest = (n_lanes * codec.space.kbps(n) for n in (1, codec.space.n_q))
         kbps = min(max(DEFAULT_KBPS, lowest), highest)
     return codec.levels_for(kbps, channels)
 
@@ -222,7 +223,8 @@ class Decoding:
     def blocks(self) -> Iterator[Floats]:
         """The audio, block [T, C] by block."""
         first_frame = self._first_frame()
-        position = first_frame * self._space.hop_length * self.sample_rate // self._space.sample_rate
+        first_sample = first_frame // self._space.unit_frames * self._space.unit_samples
+        position = first_sample * self.sample_rate // self._space.sample_rate
         for block in self._decode_from(first_frame, position):
             begin = max(0, self._start - position)
             end = None if self._stop is None else max(0, self._stop - position)
@@ -260,10 +262,10 @@ class Decoding:
         """Where decoding must begin so that all is settled by the first sample that is wanted."""
         space = self._space
         wanted = self._start / self.sample_rate - RESAMPLER_MARGIN_SECONDS
-        reached = (wanted * space.sample_rate + space.delay) / space.hop_length
-        latest = math.floor(reached) - self._codec.model.decoder.receptive_field
-        unit = start_alignment(space.sample_rate, self.sample_rate, space.hop_length)
-        unit = math.lcm(unit, space.frames_per_code[0])
+        reached = (wanted * space.sample_rate + space.delay) / space.unit_samples
+        latest = math.floor(reached) * space.unit_frames - self._codec.model.receptive_field
+        unit = start_alignment(space.sample_rate, self.sample_rate, space.unit_samples) * space.unit_frames
+        unit = math.lcm(unit, space.frames_per_code[0], self._codec.model.start_multiple)
         return max(0, latest // unit * unit)
 
     def _decode_from(self, first_frame: int, position: int) -> Iterator[Floats]:
@@ -273,7 +275,9 @@ class Decoding:
         # a live stream is decoded as promptly as it was made
         block_frames = min(file_block_frames(self._space), self.header.frames_per_group)
         source = self.header.source
-        decoder = StreamDecoder(self._codec.model, self._space, source, self.sample_rate, block_frames)
+        decoder = StreamDecoder(
+            self._codec.model, self._space, source, self.sample_rate, block_frames, first_frame=first_frame
+        )
         for group in self._reader:
             skipped = max(0, first_frame - group.first_frame)
             n_frames = group.n_frames - skipped

@@ -71,8 +71,27 @@ def start_alignment(model_rate: int, out_rate: int, hop_length: int) -> int:
     return model_rate // gcd(model_rate, hop_length * out_rate)
 
 
+def to_pair(block: Floats) -> Floats:
+    """Channels [T, C] -> left and right [2, T], for a lane that is both; mono is on both sides.
+
+    >>> to_pair(np.array([[1], [0.5]], np.float32)).tolist()
+    [[1.0, 0.5], [1.0, 0.5]]
+    """
+    return np.ascontiguousarray(np.broadcast_to(block, (len(block), 2)).T)
+
+
+def from_pair(pair: Floats, channels: int) -> Floats:
+    """Left and right [2, T] -> channels [T, C], the inverse of `to_pair`; mono is their mean."""
+    if channels == 2:
+        return np.ascontiguousarray(pair.T)
+    mean: Floats = pair.mean(axis=0, dtype=np.float32)[:, None]
+    return mean
+
+
 class LaneSplitter:
     """Blocks of a recording [T, C] at `source_rate` -> lanes [C, T'] at `model_rate`, as they come.
+
+    as_pair: left and right [2, T'], as a lane that is both needs them.
 
     All that `push` and `finish` return, joined, has `lane_length(n_samples, source_rate, model_rate)` samples and is
     the same, bit for bit, however the caller cuts. n_samples: samples pushed so far, at the source's rate.
@@ -83,10 +102,11 @@ class LaneSplitter:
     (2, 2400)
     """
 
-    def __init__(self, source_rate: int, channels: int, model_rate: int) -> None:
+    def __init__(self, source_rate: int, channels: int, model_rate: int, *, as_pair: bool = False) -> None:
         self.n_samples = 0
         self._source_rate, self._channels, self._model_rate = source_rate, channels, model_rate
-        self._resampler = _resampler(source_rate, model_rate, channels)
+        self._to_lanes, self._n_rows = (to_pair, 2) if as_pair else (to_lanes, channels)
+        self._resampler = _resampler(source_rate, model_rate, self._n_rows)
         self._n_returned = 0
 
     def push(self, block: Floats) -> Floats:
@@ -94,7 +114,7 @@ class LaneSplitter:
         if block.ndim != 2 or block.shape[1] != self._channels:
             raise ValueError(f"block of shape {block.shape}: expected [T, {self._channels}]")
         self.n_samples += len(block)
-        lanes = to_lanes(block)
+        lanes = self._to_lanes(block)
         if self._resampler is not None:
             lanes = _resample(self._resampler, lanes)
         self._n_returned += lanes.shape[1]
@@ -103,10 +123,10 @@ class LaneSplitter:
     def finish(self) -> Floats:
         """The rest [C, T']. Nothing can be pushed after."""
         if self._resampler is None:
-            return np.zeros((self._channels, 0), np.float32)
+            return np.zeros((self._n_rows, 0), np.float32)
         n_missing = lane_length(self.n_samples, self._source_rate, self._model_rate) - self._n_returned
         # libsoxr rounds the length to the nearest: silence for one more sample makes it enough to cut.
-        silence = np.zeros((self._channels, self._source_rate // self._model_rate + 1), np.float32)
+        silence = np.zeros((self._n_rows, self._source_rate // self._model_rate + 1), np.float32)
         return _resample(self._resampler, silence, last=True)[:, :n_missing]
 
 
@@ -115,6 +135,7 @@ class LaneMerger:
 
     Lanes may be longer than the recording, for they are whole frames. While its length is not known, the last `hold`
     output samples are kept back: at least `hop_length * out_rate / model_rate` and what else may be surplus.
+    as_pair: what is pushed is left and right [2, T'].
 
     >>> merger = LaneMerger(24000, 1, 48000, hold=640)
     >>> first, rest = merger.push(np.zeros((1, 2400), np.float32)), merger.finish(4700)
@@ -122,11 +143,15 @@ class LaneMerger:
     4700
     """
 
-    def __init__(self, model_rate: int, channels: int, out_rate: int, *, hold: int = 0) -> None:
+    def __init__(
+        self, model_rate: int, channels: int, out_rate: int, *, hold: int = 0, as_pair: bool = False
+    ) -> None:
         self.n_samples = 0  # returned so far
         self._model_rate, self._out_rate, self._hold = model_rate, out_rate, hold
         self._n_pushed = 0  # at the model's rate
-        self._resampler = _resampler(model_rate, out_rate, channels)
+        self._channels, self._as_pair = channels, as_pair
+        self._n_rows = 2 if as_pair else channels
+        self._resampler = _resampler(model_rate, out_rate, self._n_rows)
         self._held = np.zeros((0, channels), np.float32)
 
     def push(self, lanes: Floats) -> Floats:
@@ -149,7 +174,7 @@ class LaneMerger:
                 "expected nearly the same; the file is damaged"
             )
         if self._resampler is not None:  # libsoxr rounds halves down: silence for one more sample makes up
-            silence = np.zeros((self._held.shape[1], self._model_rate // self._out_rate + 1), np.float32)
+            silence = np.zeros((self._n_rows, self._model_rate // self._out_rate + 1), np.float32)
             self._append(silence, last=True)
         n_missing = max(0, n_samples - self.n_samples - len(self._held))
         self._held = np.pad(self._held, ((0, n_missing), (0, 0)))
@@ -159,7 +184,8 @@ class LaneMerger:
         """Resamples, and turns lanes into channels."""
         if self._resampler is not None:
             lanes = _resample(self._resampler, lanes, last=last)
-        self._held = np.concatenate([self._held, from_lanes(lanes)])
+        block = from_pair(lanes, self._channels) if self._as_pair else from_lanes(lanes)
+        self._held = np.concatenate([self._held, block])
 
     def _release(self, n_samples: int) -> Floats:
         """Takes the first samples out of what is held."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.errors import AudioError
 from audiocodec.lanes import LaneMerger, LaneSplitter
-from audiocodec.model.codec import CodecModel
+from audiocodec.model.protocol import BlockModel, LookAheadModel
 
 Floats = NDArray[np.float32]
 
@@ -56,13 +56,16 @@ class StreamEncoder:
     """
 
     def __init__(
-        self, model: CodecModel, space: CodeSpace, source: Source, n_q: int, block_frames: int
+        self, model: BlockModel, space: CodeSpace, source: Source, n_q: int, block_frames: int
     ) -> None:
         self._model, self._space, self.source, self._n_q = model, space.first(n_q), source, n_q
-        self._splitter = LaneSplitter(source.sample_rate, source.channels, space.sample_rate)
+        self._splitter = LaneSplitter(
+            source.sample_rate, source.channels, space.sample_rate, as_pair=space.lane_channels == 2
+        )
+        self._n_lanes = space.n_lanes(source.channels)
         self._block_samples = _checked(block_frames, space) * space.hop_length
-        self._waiting: Floats = np.zeros((source.channels, 0), np.float32)
-        self._state = model.encoder.initial_state(source.channels)
+        self._waiting: Floats = np.zeros((self._n_lanes * space.lane_channels, 0), np.float32)
+        self._state = model.encoder_state(self._n_lanes)
         self._n_lane_samples = 0
         self._n_frames = 0
         self._finished = False
@@ -74,34 +77,53 @@ class StreamEncoder:
         if not np.isfinite(block).all():
             raise AudioError("the audio has samples that are not numbers (NaN or infinite): mend them first")
         block = block[:, None] if block.ndim == 1 else block
-        return self._encode(self._splitter.push(block), n_samples=None)
+        return self._codes(self._encode(self._splitter.push(block)), n_samples=None)
 
     def finish(self) -> Codes:
         """The last codes; their `n_samples` is the length of the whole recording. Nothing can be pushed after."""
         self._check_open()
         self._finished = True
         rest = self._splitter.finish()
-        n_samples = self._splitter.n_samples
-        total = self._space.n_frames(self._n_lane_samples + rest.shape[1])
-        missing = total * self._space.hop_length - self._n_lane_samples - rest.shape[1]
-        fill = missing + self._block_samples - 1  # the last block is coded whole, then cut
-        return self._encode(
-            np.pad(rest, ((0, 0), (0, fill))), n_samples=n_samples, most_frames=total - self._n_frames
-        )
+        if isinstance(self._model, LookAheadModel):
+            coded, most_frames = self._encode_last(self._model, rest), None
+        else:  # the last block is coded whole, then cut
+            total = self._space.n_frames(self._n_lane_samples + rest.shape[1])
+            missing = total * self._space.hop_length - self._n_lane_samples - rest.shape[1]
+            fill = missing + self._block_samples - 1
+            coded, most_frames = self._encode(np.pad(rest, ((0, 0), (0, fill)))), total - self._n_frames
+        return self._codes(coded, n_samples=self._splitter.n_samples, most_frames=most_frames)
 
     def _check_open(self) -> None:
         if self._finished:
             raise ValueError("the stream is finished: make a new encoder")
 
-    def _encode(self, lanes: Floats, *, n_samples: int | None, most_frames: int | None = None) -> Codes:
-        """Codes of the blocks that `lanes` [lanes, T] complete, cut to `most_frames`."""
+    def _encode(self, lanes: Floats) -> list[NDArray[np.int16]]:
+        """Codes [lanes, n_q, F] of each block that `lanes` [lanes, T] complete."""
         self._n_lane_samples += lanes.shape[1]
         self._waiting = np.concatenate([self._waiting, lanes], axis=1)
-        coded = [np.zeros((len(lanes), self._n_q, 0), np.int16)]
+        coded = []
         while self._waiting.shape[1] >= self._block_samples:
             block, self._waiting = np.split(self._waiting, [self._block_samples], axis=1)
             coded.append(self._encode_block(block))
-        codes = np.concatenate(coded, axis=2)[:, :, :most_frames]
+        return coded
+
+    def _encode_last(self, model: LookAheadModel, lanes: Floats) -> list[NDArray[np.int16]]:
+        """Codes of the last `lanes`, and of what the model still holds back."""
+        coded = self._encode(lanes)
+        if self._n_lane_samples == 0:
+            return coded
+        if self._waiting.shape[1]:
+            coded.append(self._encode_block(self._waiting))
+        with torch.inference_mode():
+            rest = model.encode_rest(self._state, self._n_q)
+        return [*coded, rest.cpu().numpy().astype(np.int16)]
+
+    def _codes(
+        self, coded: list[NDArray[np.int16]], *, n_samples: int | None, most_frames: int | None = None
+    ) -> Codes:
+        """What was coded, cut to `most_frames`, as `Codes`."""
+        nothing = np.zeros((self._n_lanes, self._n_q, 0), np.int16)
+        codes = np.concatenate([nothing, *coded], axis=2)[:, :, :most_frames]
         self._n_frames += codes.shape[2]
         spans = self._space.frames_per_code
         levels = tuple(np.ascontiguousarray(codes[:, n, ::span]) for n, span in enumerate(spans))
@@ -110,7 +132,8 @@ class StreamEncoder:
     @torch.inference_mode()
     def _encode_block(self, block: Floats) -> NDArray[np.int16]:
         device = self._model.device
-        audio = torch.from_numpy(np.ascontiguousarray(block)).unsqueeze(1).to(device)
+        lanes = block.reshape(self._n_lanes, self._space.lane_channels, -1)
+        audio = torch.from_numpy(np.ascontiguousarray(lanes)).to(device)
         codes, self._state = self._model.encode_block(audio, self._state, self._n_q)
         return codes.cpu().numpy().astype(np.int16)
 
@@ -118,7 +141,8 @@ class StreamEncoder:
 class StreamDecoder:
     """`Codes` of any number of frames in, audio blocks out.
 
-    out_rate: sample rate of the audio in Hz. What comes out lags by the model's delay and by one hop.
+    out_rate: sample rate of the audio in Hz; first_frame: where in the recording the first codes stand. What comes
+    out lags by the model's delay, by what it holds back if it looks ahead, and by one hop.
 
     >>> import audiocodec
     >>> codec = audiocodec.load()
@@ -129,16 +153,29 @@ class StreamDecoder:
     """
 
     def __init__(
-        self, model: CodecModel, space: CodeSpace, source: Source, out_rate: int, block_frames: int
+        self,
+        model: BlockModel,
+        space: CodeSpace,
+        source: Source,
+        out_rate: int,
+        block_frames: int,
+        *,
+        first_frame: int = 0,
     ) -> None:
         self._model, self._space, self._block_frames = model, space, _checked(block_frames, space)
-        hop_seconds = space.hop_length / space.sample_rate
+        # a recording ends within its last frame, or within the last unit of a model that has larger ones
+        surplus_seconds = model.start_multiple * space.hop_length / space.sample_rate
         self._merger = LaneMerger(
-            space.sample_rate, source.channels, out_rate, hold=2 + int(hop_seconds * out_rate)
+            space.sample_rate,
+            source.channels,
+            out_rate,
+            hold=2 + int(surplus_seconds * out_rate),
+            as_pair=space.lane_channels == 2,
         )
-        self._state = model.decoder.initial_state(source.channels)
-        self._waiting = np.zeros((source.channels, space.n_q, 0), np.int16)
-        self._lost = np.zeros(0, np.bool_)  # for each waiting frame
+        n_lanes = space.n_lanes(source.channels)
+        self._state = model.decoder_state(n_lanes, first_frame)
+        self._waiting = np.zeros((n_lanes, space.n_q, 0), np.int16)
+        self._lost = np.zeros(0, np.bool_)  # for each frame whose audio is still to come
         self._to_skip = space.delay
 
     def push(self, codes: Codes) -> Floats:
@@ -163,25 +200,41 @@ class StreamDecoder:
 
         Raises FormatError when the frames cannot be those of so many samples.
         """
+        last = self._decode_waiting()
         n_left = self._waiting.shape[2]
-        self._waiting = np.pad(self._waiting, ((0, 0), (0, 0), (0, -n_left % self._block_frames)))
-        self._lost = np.pad(self._lost, (0, -n_left % self._block_frames))
-        last = self._merger.push(self._decode_waiting(n_left))
-        return np.concatenate([last, self._merger.finish(n_samples)])
+        if isinstance(self._model, LookAheadModel):
+            if n_left:
+                last = np.concatenate([last, self._decode_block(self._waiting)], axis=1)
+            with torch.inference_mode():
+                rest = _rows(self._model.decode_rest(self._state))
+            last = np.concatenate([last, rest], axis=1)
+        elif n_left:  # the last block is decoded whole, then cut
+            fill = ((0, 0), (0, 0), (0, self._block_frames - n_left))
+            decoded = self._decode_block(np.pad(self._waiting, fill))
+            last = np.concatenate([last, decoded[:, : n_left * self._space.hop_length]], axis=1)
+        return np.concatenate([self._merger.push(self._settled(last)), self._merger.finish(n_samples)])
 
     def _push(self, codes: NDArray[np.int16], *, lost: bool) -> Floats:
         self._waiting = np.concatenate([self._waiting, codes], axis=2)
         self._lost = np.concatenate([self._lost, np.full(codes.shape[2], lost)])
-        return self._merger.push(self._decode_waiting(self._waiting.shape[2]))
+        return self._merger.push(self._settled(self._decode_waiting()))
 
-    def _decode_waiting(self, n_frames: int) -> Floats:
-        """Lanes [lanes, T] of all whole blocks that wait, cut to `n_frames`."""
-        decoded = [np.zeros((len(self._waiting), 0), np.float32)]
+    def _decode_waiting(self) -> Floats:
+        """Lanes [lanes, T] of all whole blocks that wait."""
+        decoded = [np.zeros((len(self._waiting) * self._space.lane_channels, 0), np.float32)]
         while self._waiting.shape[2] >= self._block_frames:
             block, self._waiting = np.split(self._waiting, [self._block_frames], axis=2)
-            lost, self._lost = np.split(self._lost, [self._block_frames])
-            decoded.append(self._decode_block(block) * ~lost.repeat(self._space.hop_length))
-        lanes = np.concatenate(decoded, axis=1)[:, : n_frames * self._space.hop_length]
+            decoded.append(self._decode_block(block))
+        return np.concatenate(decoded, axis=1)
+
+    def _settled(self, lanes: Floats) -> Floats:
+        """Decoded lanes with silence for the frames that were lost, and without the model's delay."""
+        space = self._space
+        n_units = lanes.shape[1] // space.unit_samples
+        lost, self._lost = np.split(self._lost, [n_units * space.unit_frames])
+        silent = lost[:: space.unit_frames].repeat(space.unit_samples)
+        if len(silent):  # the end of the last segment stands beyond whole units
+            lanes = lanes * ~np.pad(silent, (0, lanes.shape[1] - len(silent)), mode="edge")
         skipped = min(self._to_skip, lanes.shape[1])
         self._to_skip -= skipped
         return lanes[:, skipped:]
@@ -190,5 +243,10 @@ class StreamDecoder:
     def _decode_block(self, block: NDArray[np.int16]) -> Floats:
         codes = torch.from_numpy(block.astype(np.int64)).to(self._model.device)
         audio, self._state = self._model.decode_block(codes, self._state)
-        decoded: Floats = audio[:, 0].cpu().numpy()
-        return decoded
+        return _rows(audio)
+
+
+def _rows(audio: torch.Tensor) -> Floats:
+    """audio [lanes, channels, T] -> [lanes * channels, T]."""
+    rows: Floats = audio.flatten(0, 1).cpu().numpy()
+    return rows

@@ -85,6 +85,18 @@ def test_a_wav_from_a_pipe_equals_the_file(container: str, subtype: str) -> None
     assert np.array_equal(read_all(io.BytesIO(data))[0], expected)
 
 
+@pytest.mark.parametrize("suffix", sorted({".mp3", ".ogg", ".opus", ".flac", ".wav"} & set(OUTPUT_SUFFIXES)))
+def test_blocks_of_any_length_are_the_same_samples(suffix: str, tmp_path: Path) -> None:
+    noise = 0.2 * np.random.default_rng(0).standard_normal((3 * RATE, 1))
+    codec = {"format": "OGG", "subtype": "OPUS"} if suffix == ".opus" else {}
+    soundfile.write(tmp_path / f"a{suffix}", noise, RATE, **codec)
+    recordings = []
+    for n_samples in (10 * RATE, RATE, 1000):
+        with AudioReader(tmp_path / f"a{suffix}") as reader:
+            recordings.append(np.concatenate(list(reader.blocks(n_samples))))
+    assert np.array_equal(recordings[0], recordings[1]) and np.array_equal(recordings[0], recordings[2])
+
+
 @pytest.mark.parametrize("stated_bytes", [0, 0xFFFFFFFF, 0x7FFFF000])
 def test_a_header_of_unknown_length_reads_to_the_end(stated_bytes: int, tmp_path: Path) -> None:
     data = bytearray(wav_bytes(noise()))

@@ -19,10 +19,10 @@ from audiocodec.bench import speed, store, sweep
 from audiocodec.bench.clips import find_clips
 from audiocodec.bench.compare import Change, compare
 from audiocodec.bench.equipment import Equipment
-from audiocodec.bench.pool import Pool
 from audiocodec.bench.results import Clip
 from audiocodec.codec import Codec, load
 from audiocodec.errors import CodecError
+from audiocodec.pool import Pool
 
 RATE = 16000
 NAMES = ("speech-a", "speech-b", "music-c", "sounds-d")

@@ -170,7 +170,7 @@ def test_verify_says_ok_or_what_is_wrong(coded: bytes) -> None:
 
 
 def test_models_lists_what_is_shipped(tiny_model_dir: Path) -> None:
-    space = store.code_space(store.load_model(tiny_model_dir))
+    space = store.load_model(tiny_model_dir).code_space()
     line = run("models").out.decode()
     for word in ("tiny", "24 kHz", "4 levels", "0.45-1.8 kbps", space.id.hex()):
         assert word in line

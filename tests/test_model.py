@@ -9,7 +9,7 @@ import torch
 from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig, StridedConfig, from_dict
-from audiocodec.model.store import code_space, load_model, save_model
+from audiocodec.model.store import load_model, save_model
 
 SPECTRAL = ModelConfig(
     name="tiny",
@@ -161,11 +161,11 @@ def test_a_saved_model_comes_back(tmp_path) -> None:
 
 def test_the_code_space_is_that_of_the_codebooks(tmp_path) -> None:
     model = build(SPECTRAL)
-    before = code_space(model).id
+    before = model.code_space().id
     model.decoder.head.weight += 1  # a better decoder reads old files
-    assert code_space(model).id == before
+    assert model.code_space().id == before
     model.quantizer.levels[2].codebook[0, 0] += 1
-    assert code_space(model).id != before
+    assert model.code_space().id != before
 
 
 def test_damaged_weights_are_noticed(tmp_path) -> None:

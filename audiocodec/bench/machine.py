@@ -1,10 +1,11 @@
 """Where and with what a benchmark was measured."""
 
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from audiocodec.pool import n_cores
 
 # what figures depend on: who codes, who resamples, who measures
 PACKAGES = (
@@ -34,13 +35,6 @@ def facts() -> dict[str, object]:
         "platform": platform.platform(terse=True),
         "versions": versions(),
     }
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

@@ -23,13 +23,13 @@ import soxr
 
 from audiocodec.bench.clips import load
 from audiocodec.bench.equipment import Equip
-from audiocodec.bench.pool import ONE_THREAD, Death, Pool, settle
 from audiocodec.bench.results import Clip, Competitor, Floats, cpu_seconds
 from audiocodec.bench.sweep import LOG
 from audiocodec.codec import Codec
 from audiocodec.codec import load as load_codec
 from audiocodec.errors import CodecError
 from audiocodec.model.catalogue import model_folder
+from audiocodec.pool import ONE_THREAD, Death, Pool, settle
 
 Figures = dict[str, Any]  # numbers, None where there is none, and the setting's name
 

@@ -21,11 +21,11 @@ from audiocodec.bench.clips import load
 from audiocodec.bench.equipment import Equip, Equipment
 from audiocodec.bench.jobs import Job, Recording, choose_listening, examine, in_turn, plan, thinned
 from audiocodec.bench.metrics import measure
-from audiocodec.bench.pool import Death, Pool, settle
 from audiocodec.bench.results import Clip, Competitor, Floats, Measurement, Metric
 from audiocodec.bench.statistics import means
 from audiocodec.errors import CodecError
 from audiocodec.output import atomic_output
+from audiocodec.pool import Death, Pool, settle
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ class Header:
     """What stands at the start of a file.
 
     space: what the codes mean, with the levels that are in this file and no others.
-    source: the recording; one channel is one lane, two channels are the lanes mid and side.
+    source: the recording; one channel is one lane, two channels are the lanes mid and side, or one lane of both.
     frames_per_group: frames of every group but the last; a multiple of every level's frames per code.
     tags: the recording's own words about itself: title, artist, ...
 
@@ -51,8 +51,8 @@ class Header:
 
     @property
     def n_lanes(self) -> int:
-        """Coded lanes: one per channel."""
-        return self.source.channels
+        """Coded lanes: one per channel, or one for both."""
+        return self.space.n_lanes(self.source.channels)
 
     @property
     def group_seconds(self) -> float:
@@ -92,7 +92,7 @@ def pack_header(header: Header) -> bytes:
     """A file's first bytes: prefix, header and CRC-32. Raises ValueError where the tags are too long."""
     levels = list(_level_runs(header.space))
     values = {
-        "features": 0,
+        "features": 1 << layout.SEGMENTS if _has_segments(header.space) else 0,
         "space_id": header.space.id,
         "sample_rate": header.space.sample_rate,
         "hop_length": header.space.hop_length,
@@ -106,6 +106,12 @@ def pack_header(header: Header) -> bytes:
     body = layout.pack(layout.HEADER, values) + b"".join(layout.pack(layout.LEVEL_RUN, run) for run in levels)
     body += layout.pack(layout.TAGS, {"n_tags": len(header.tags)})
     body += b"".join(layout.pack(layout.TAG, {"key": k, "value": v}) for k, v in header.tags.items())
+    if _has_segments(header.space):
+        segments = {
+            "lane_channels": header.space.lane_channels,
+            "segment_overlap": header.space.segment_overlap,
+        }
+        body += layout.pack(layout.SEGMENT_FIELDS, segments)
     if len(body) > layout.MAX_HEADER_BYTES:
         raise ValueError(f"header of {len(body)} bytes, at most {layout.MAX_HEADER_BYTES}: shorten the tags")
     prefix = {"magic": layout.MAGIC, "version": layout.VERSION, "header_bytes": len(body)}
@@ -173,6 +179,9 @@ def _unpack_body(data: bytes, at: int) -> Header:
     for _ in range(n_tags["n_tags"]):
         tag, at = layout.unpack(layout.TAG, data, at)
         tags[tag["key"]] = tag["value"]
+    segments: dict[str, int] = {}
+    if values["features"]:
+        segments, at = layout.unpack(layout.SEGMENT_FIELDS, data, at)
     space = CodeSpace(
         id=values["space_id"],
         model=values["model"],
@@ -181,6 +190,7 @@ def _unpack_body(data: bytes, at: int) -> Header:
         delay=values["delay"],
         codebook_sizes=tuple(sizes),
         frames_per_code=tuple(frames),
+        **segments,
     )
     source = Source(values["source_sample_rate"], values["lane_layout"])
     return Header(space, source, values["frames_per_group"], tags)
@@ -192,8 +202,14 @@ def _level_runs(space: CodeSpace) -> Iterator[dict[str, Any]]:
         yield {"n_levels": len(list(alike)), "codebook_size": size, "frames_per_code": frames}
 
 
+def _has_segments(space: CodeSpace) -> bool:
+    """Whether the header needs the fields of feature 3."""
+    return space.lane_channels > 1 or space.segment_overlap > 0
+
+
 def _refuse_features(bits: int) -> None:
     """Raise FormatError if a file needs anything that this version does not know."""
+    bits &= ~(1 << layout.SEGMENTS)
     needed = [layout.FEATURES.get(bit, f"feature {bit}") for bit in range(8) if bits >> bit & 1]
     if needed:
         raise FormatError(f"the file has {', '.join(needed)}: made by a newer version, upgrade audiocodec")

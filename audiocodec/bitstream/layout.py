@@ -24,12 +24,14 @@ SHORT_GROUP = ord("g")
 CHUNK = ord("C")
 END = ord("E")
 
-# Features: bits of a header's `features`. This version writes none of them and refuses files that have any.
+# Features: bits of a header's `features`. This version knows one of them and refuses files that have any other.
 FEATURES = {
     0: "entropy-coded sections",
     1: "a number of levels that varies from frame to frame",
     2: "side values in each group",
+    3: "lanes of several channels or in overlapping segments",
 }
+SEGMENTS = 3  # the one feature that this version knows
 
 # Limits: every length is held against one of these before memory is taken for it.
 MAX_FRAMES_PER_GROUP = 1 << 13
@@ -62,13 +64,21 @@ PREFIX = (
     Field("header_bytes", "H", "bytes of the header between this field and its CRC-32"),
 )
 HEADER = (
-    Field("features", "B", "what a reader must understand to read on, one bit each; 0 in files of today"),
+    Field(
+        "features",
+        "B",
+        "what a reader must understand to read on, one bit each: 0, or 8 with the fields on segments",
+    ),
     Field("space_id", "16s", "id of the code space: what the codes mean"),
     Field("sample_rate", "varint", "Hz of the coded lanes"),
     Field("hop_length", "varint", "samples per frame of the coded lanes"),
     Field("delay", "varint", "samples by which decoded lanes lag behind"),
     Field("source_sample_rate", "varint", "Hz of the recording"),
-    Field("lane_layout", "B", "1: mono, one lane; 2: stereo, the lanes are mid and side"),
+    Field(
+        "lane_layout",
+        "B",
+        "1: mono, one lane; 2: stereo, the lanes are mid and side, or one lane of both channels",
+    ),
     Field("frames_per_group", "varint", "frames of every group but the last, which may have fewer"),
     Field("model", "text", "name of the model that defined the code space"),
     Field("n_level_runs", "varint", "how many level runs follow"),
@@ -82,6 +92,10 @@ TAGS = (Field("n_tags", "varint", "how many tags follow"),)
 TAG = (
     Field("key", "text", "such as `title` or `artist`; each key once"),
     Field("value", "text", "what the recording says about itself"),
+)
+SEGMENT_FIELDS = (
+    Field("lane_channels", "B", "1: as `lane_layout` says; 2: one lane, which is left and right"),
+    Field("segment_overlap", "varint", "samples that neighbouring segments share; 0: there are no segments"),
 )
 GROUP_HEAD = (
     _MARKER,
@@ -127,6 +141,7 @@ TABLES = {
     "Level run": LEVEL_RUN,
     "Tags": TAGS,
     "Tag": TAG,
+    "Feature 3, after the tags": SEGMENT_FIELDS,
     "Head of a full group": GROUP_HEAD,
     "Head of a shorter last group": SHORT_GROUP_HEAD,
     "Head of a chunk": CHUNK_HEAD,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.core import TyperCommand
 
-from audiocodec.cli import bench, decode, drop, encode, info, models, train, verify
+from audiocodec.cli import bench, decode, drop, encode, info, models, tokenize, train, verify
 from audiocodec.cli.console import Console
 from audiocodec.cli.exits import CLOSED_PIPE, INTERRUPTED, TERMINATED, WRONG_USAGE, UsageError
 
@@ -23,6 +23,7 @@ VERBS = {
     "info": info,
     "verify": verify,
     "drop": drop,
+    "tokenize": tokenize,
     "models": models,
     "train": train,
     "bench": bench,

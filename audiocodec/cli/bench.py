@@ -96,14 +96,15 @@ def run(
         raise UsageError("--quick and --full cannot both be: give one of them")
     if folder is None and old is None:
         raise UsageError("DIR is missing: a folder of clips (or --compare, to judge the results in --out)")
-    from audiocodec.bench import machine, store
+    from audiocodec.bench import store
+    from audiocodec.pool import n_cores
 
     before = None if old is None else store.read_results(old)
     if folder is None:
         results = store.read_results(out / store.RESULTS)
     else:
         names = tuple(name.strip() for part in against or () for name in part.split(",") if name.strip())
-        n_workers = jobs or machine.n_cores()
+        n_workers = jobs or n_cores()
         wishes = Wishes(folder, out, names, model, kinds, ratings, quick, full, n_workers)
         try:
             results = _measure(wishes, console)

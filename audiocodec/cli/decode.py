@@ -1,11 +1,14 @@
-"""`codec decode`: `.rq` files -> audio files."""
+"""`codec decode`: `.rq` files -> audio files; and one item of a shard of `codec tokenize`."""
 
+import io
 import math
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
 USAGE = "INPUT.rq [OUTPUT] [OPTIONS]"
 EXAMPLES = """\b
 Examples:
-  codec decode talk.rq copy.flac
-  codec decode talk.rq --start 60 --duration 10 -f
+  codec decode talk.rq copy.flac --start 60 --duration 10
+  codec decode codes/shard-000000.tar --index 3 out.wav
 """
 JSON_KEYS = {
     "input": "name of the input",
@@ -66,6 +69,7 @@ class Wishes:
     keep_going: bool
     overwrite: bool
     raw: bool
+    index: int | None
 
 
 def run(
@@ -99,6 +103,10 @@ def run(
         bool,
         typer.Option("--keep-going", help="Silence for what is damaged; the exit code is 1 all the same."),
     ] = False,
+    index: Annotated[
+        int | None,
+        typer.Option("--index", metavar="N", help="Item N, from 0, of a shard that codec tokenize wrote."),
+    ] = None,
     output_dir: OutputDir = None,
     raw: Raw = False,
     force: Force = False,
@@ -111,12 +119,17 @@ def run(
     .wav. With -o there may be several inputs, and folders. `-` is standard input or output (WAV).
     """
     console = console_of(context, quiet=quiet)
-    wishes = Wishes(levels, rate, float32, start, duration, keep_going, force, raw)
+    wishes = Wishes(levels, rate, float32, start, duration, keep_going, force, raw, index)
     _check_wishes(wishes)
     from audiocodec.audio import OUTPUT_SUFFIXES
 
     suffixes = RAW_SUFFIXES if raw else OUTPUT_SUFFIXES
-    jobs = plan_jobs(files, output_dir, input_suffixes=(".rq",), output_suffixes=suffixes)
+    if index is not None and output_dir is not None:
+        raise UsageError("--index takes one shard, and the name of an output instead of -o")
+    if index is None:
+        jobs = plan_jobs(files, output_dir, input_suffixes=(".rq",), output_suffixes=suffixes)
+    else:
+        jobs = plan_jobs(_with_output(files, index), output_dir, input_suffixes=(), output_suffixes=suffixes)
     if json:
         json_allowed(jobs)
     if float32 and any(Path(job.target).suffix.lower() not in ("", ".wav") for job in jobs):
@@ -138,9 +151,31 @@ def _check_wishes(wishes: Wishes) -> None:
         raise UsageError("--raw samples have 16 bits: leave --float out")
     if wishes.sample_rate is not None and not MIN_SAMPLE_RATE <= wishes.sample_rate <= MAX_SAMPLE_RATE:
         raise UsageError(f"--rate {wishes.sample_rate}: expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}")
+    if wishes.index is not None and wishes.index < 0:
+        raise UsageError(f"--index {wishes.index}: expected 0 or more")
     for option, seconds in (("--start", wishes.start_seconds), ("--duration", wishes.duration_seconds)):
         if seconds is not None and not (seconds >= 0 and math.isfinite(seconds)):
             raise UsageError(f"{option} {seconds:g}: expected 0 or more seconds")
+
+
+def _with_output(files: Sequence[str], index: int) -> list[str]:
+    """A shard and what its item becomes: without a name, SHARD-INDEX.wav."""
+    if len(files) > 2:
+        raise UsageError(f"{len(files)} names: --index takes one shard, and an output")
+    return [files[0], f"{Path(files[0]).with_suffix('')}-{index}.wav"] if len(files) == 1 else list(files)
+
+
+@contextmanager
+def _open(source: str, wishes: Wishes) -> Iterator[BinaryIO]:
+    """The `.rq` stream of an input: its bytes, or the item that --index names as they would be."""
+    if wishes.index is None:
+        with open_source(source) as file:
+            yield file
+        return
+    from audiocodec.corpus.items import rq_bytes
+    from audiocodec.corpus.shards import item_at
+
+    yield io.BytesIO(rq_bytes(item_at(source, wishes.index)))
 
 
 def _check(job: Job, wishes: Wishes) -> None:
@@ -148,7 +183,7 @@ def _check(job: Job, wishes: Wishes) -> None:
     from audiocodec.bitstream import Reader
 
     if check_source(job):
-        with open_source(job.source) as file:
+        with _open(job.source, wishes) as file:
             space = Reader(file).header.space
         space.first(space.n_q if wishes.n_q is None else wishes.n_q)
     check_target(job, overwrite=wishes.overwrite)
@@ -179,13 +214,13 @@ class Models:
             self._loaded[space.id] = load_for(space)
         return self._loaded[space.id]
 
-    def for_file(self, name: str) -> "Codec | None":
+    def for_file(self, name: str, wishes: Wishes) -> "Codec | None":
         """The model for a file by its header; None for a pipe, whose header can be read only once."""
         from audiocodec.bitstream import Reader
 
         if self._named is not None or not Path(name).is_file():
             return self._named
-        with open_source(name) as file:
+        with _open(name, wishes) as file:
             return self.for_space(Reader(file).header.space)
 
 
@@ -194,9 +229,9 @@ def _decode(job: Job, models: Models, wishes: Wishes, console: Console) -> Facts
     from audiocodec.audio import AudioWriter
     from audiocodec.files import Decoding, decode_to
 
-    codec = models.for_file(job.source)
+    codec = models.for_file(job.source, wishes)
     begun = time.perf_counter()
-    with open_source(job.source) as file:
+    with _open(job.source, wishes) as file:
         decoding = Decoding(
             file,
             codec,

@@ -1,23 +1,24 @@
-"""`codec models`: the models that come with the package."""
+"""`codec models`: the models that come with the package; other codecs' models fetched or converted."""
 
 import json as json_text
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audiocodec.cli.batch import Facts, print_json
-from audiocodec.cli.console import printable, size
+from audiocodec.cli.console import Console, printable, size
+from audiocodec.cli.exits import UsageError
 from audiocodec.cli.options import Json, console_of
 
 if TYPE_CHECKING:
     from audiocodec.codes import CodeSpace
 
-USAGE = "[OPTIONS]"
+USAGE = "[fetch NAME... | import --trust-pickle FILE DIR] [OPTIONS]"
 EXAMPLES = """\b
 Examples:
-  codec models
-  codec models --json
+  codec models fetch hf:facebook/encodec_24khz
+  codec models import --trust-pickle snac/pytorch_model.bin snac-24khz
 """
 JSON_KEYS = {
     "name": "what -m takes",
@@ -31,12 +32,37 @@ JSON_KEYS = {
 }
 
 
-def run(context: typer.Context, json: Json = False) -> int:
+def run(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    *,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option("--trust-pickle", help="Import a pickled checkpoint, whose maker you trust."),
+    ] = False,
+    json: Json = False,
+) -> int:
     """List the models that come with this version.
 
     Rates are those of mono; stereo takes twice as much. Models of your own are given as folders: -m DIR.
+
+    `fetch` downloads other codecs' models, so that files of theirs can be decoded. `import` makes a folder for -m
+    from a pickled checkpoint, whose config.json stands beside it.
     """
     console = console_of(context, quiet=False)
+    match words or []:
+        case []:
+            return _list(console, json=json)
+        case ["fetch", *names] if names and not json:
+            return _fetch(names, console)
+        case ["import", file, target] if not json:
+            return _import(file, target, console, trust_pickle=trust_pickle)
+        case _:
+            raise UsageError(f"models {' '.join(words or [])}: expected: codec models {USAGE}")
+
+
+def _list(console: Console, *, json: bool) -> int:
+    """A line for each model that is shipped."""
     models = _models()
     if not models:
         console.warn(
@@ -47,6 +73,29 @@ def run(context: typer.Context, json: Json = False) -> int:
             print_json(model)
         else:
             print(printable(_line(model)))
+    return 0
+
+
+def _fetch(names: list[str], console: Console) -> int:
+    """Downloads models, but for those that are here already."""
+    from audiocodec.hub.download import fetch
+
+    for name in names:
+        _, pinned = fetch(name, download=True)
+        console.say(f"{pinned} is here")
+    return 0
+
+
+def _import(file: str, target: str, console: Console, *, trust_pickle: bool) -> int:
+    """Makes a model's folder from a pickled checkpoint."""
+    if not trust_pickle:
+        raise UsageError(
+            f"{file}: reading a pickled checkpoint can run any code: say --trust-pickle if you trust it"
+        )
+    from audiocodec.hub.importing import import_pickle
+
+    space = import_pickle(Path(file), Path(target)).code_space()
+    console.say(f"{target}  {space.model}  {space.sample_rate} Hz  {space.n_q} levels  {space.id.hex()}")
     return 0
 
 

@@ -1,11 +1,15 @@
 """CodecModel: encoder, residual quantizer, decoder. One forward for whole clips, blocks and streams."""
 
+import hashlib
+import json
+from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiocodec.codes import CODE_SPACE_ID_BYTES, CodeSpace
 from audiocodec.model.config import ModelConfig
 from audiocodec.model.decoder import build_decoder
 from audiocodec.model.encoder import build_encoder
@@ -37,6 +41,8 @@ class TrainingOutput(NamedTuple):
 class CodecModel(nn.Module):
     """The neural codec of one mono lane; what it is made of is `config`.
 
+    It is a `BlockModel`; more than that, a batch of whole clips is one call.
+
     >>> model = CodecModel(ModelConfig()).eval()
     >>> codes = model.encode(torch.zeros(1, 1, 24000), n_q=4).audio_codes
     >>> codes.shape, model.decode(codes).audio_values.shape
@@ -55,11 +61,55 @@ class CodecModel(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def receptive_field(self) -> int:
+        """Frames before the current one that decoded audio depends on."""
+        return self.decoder.receptive_field
+
+    @property
+    def start_multiple(self) -> int:
+        """Decoding may start at any frame (the coarsest level's frames per code are seen to elsewhere)."""
+        return 1
+
+    def code_space(self) -> CodeSpace:
+        """What the model's codes mean. Its id is a hash of the facts and codebooks that decoding depends on.
+
+        A decoder that is trained further on the same codebooks keeps it; any other quantizer has another one.
+        """
+        config, quantizer = self.config, self.config.quantizer
+        facts = {
+            "sample_rate": config.sample_rate,
+            "hop_length": config.hop_length,
+            "delay": config.delay,
+            "latent_dim": config.latent_dim,
+            "quantizer": asdict(quantizer),
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        for level in self.quantizer.levels:
+            digest.update(level.codebook.detach().cpu().float().numpy().astype("<f4").tobytes())
+        return CodeSpace(
+            id=digest.digest()[:CODE_SPACE_ID_BYTES],
+            model=config.name,
+            sample_rate=config.sample_rate,
+            hop_length=config.hop_length,
+            delay=config.delay,
+            codebook_sizes=quantizer.codebook_sizes,
+            frames_per_code=quantizer.frames_per_code,
+        )
+
+    def encoder_state(self, batch_size: int) -> CodecState:
+        """State to encode the first block of a recording with."""
+        return self.encoder.initial_state(batch_size)
+
+    def decoder_state(self, batch_size: int, first_frame: int = 0) -> CodecState:
+        """State to decode the first block with; it is the same wherever in a recording that is."""
+        return self.decoder.initial_state(batch_size)
+
     def encode_block(self, audio: Tensor, state: CodecState, n_q: int) -> tuple[Tensor, CodecState]:
         """The next samples [B, 1, F * hop_length] -> codes [B, n_q, F], state.
 
         F must be a multiple of the coarsest level's frames_per_code. The first state is
-        `encoder.initial_state(B)`.
+        `encoder_state(B)`.
         """
         latents, state = self.encoder(audio, state)
         return self.quantizer.encode(latents, n_q), state
@@ -95,7 +145,7 @@ class CodecModel(nn.Module):
             )
         valid = torch.arange(n_samples, device=audio.device) < lengths[:, None]
         audio = F.pad(audio * valid[:, None], (0, n_frames * hop - n_samples))
-        codes, _ = self.encode_block(audio, self.encoder.initial_state(batch_size), n_q)
+        codes, _ = self.encode_block(audio, self.encoder_state(batch_size), n_q)
         inside = torch.arange(n_frames, device=audio.device) < frames[:, None]
         return EncoderOutput((codes * inside[:, None])[..., : int(frames.max())], frames)
 
@@ -111,7 +161,7 @@ class CodecModel(nn.Module):
         self._check_levels(audio_codes.shape[1])
         if audio_codes.shape[2] == 0:
             return DecoderOutput(torch.zeros(len(audio_codes), 1, 0, device=audio_codes.device))
-        state = self.decoder.initial_state(len(audio_codes))
+        state = self.decoder_state(len(audio_codes))
         audio, _ = self.decode_block(audio_codes, state)
         return DecoderOutput(audio[..., self.config.delay :][..., :length])
 

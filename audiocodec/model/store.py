@@ -1,6 +1,5 @@
 """Models on disk: a folder with `config.json` and `model.safetensors` (half precision), shipped or the user's own."""
 
-import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,38 +7,10 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
-from audiocodec.codes import CODE_SPACE_ID_BYTES, CodeSpace
 from audiocodec.errors import ModelError
 from audiocodec.model.catalogue import CONFIG, WEIGHTS
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, from_dict
-
-
-def code_space(model: CodecModel) -> CodeSpace:
-    """What the model's codes mean. Its id is a hash of the facts and codebooks that decoding depends on.
-
-    A decoder that is trained further on the same codebooks keeps it; any other quantizer has another one.
-    """
-    config, quantizer = model.config, model.config.quantizer
-    facts = {
-        "sample_rate": config.sample_rate,
-        "hop_length": config.hop_length,
-        "delay": config.delay,
-        "latent_dim": config.latent_dim,
-        "quantizer": asdict(quantizer),
-    }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for level in model.quantizer.levels:
-        digest.update(level.codebook.detach().cpu().float().numpy().astype("<f4").tobytes())
-    return CodeSpace(
-        id=digest.digest()[:CODE_SPACE_ID_BYTES],
-        model=config.name,
-        sample_rate=config.sample_rate,
-        hop_length=config.hop_length,
-        delay=config.delay,
-        codebook_sizes=quantizer.codebook_sizes,
-        frames_per_code=quantizer.frames_per_code,
-    )
 
 
 def save_model(model: CodecModel, folder: Path, name: str) -> None:
@@ -47,7 +18,7 @@ def save_model(model: CodecModel, folder: Path, name: str) -> None:
     weights = {key: tensor.detach().cpu().half().contiguous() for key, tensor in model.state_dict().items()}
     stored = CodecModel(replace(model.config, name=name))
     stored.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
-    metadata = {"format": "audiocodec model 1", "code_space": code_space(stored).id.hex()}
+    metadata = {"format": "audiocodec model 1", "code_space": stored.code_space().id.hex()}
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / CONFIG, (json.dumps(asdict(stored.config), indent=1) + "\n").encode())
     _replace(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
@@ -75,7 +46,7 @@ def load_model(folder: Path) -> CodecModel:
         model.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
     except RuntimeError as error:
         raise ModelError(f"{folder}: {WEIGHTS} does not fit {CONFIG}; get both from one place") from error
-    found = code_space(model).id.hex()
+    found = model.code_space().id.hex()
     if found != recorded:
         raise ModelError(f"{folder}: the codebooks are damaged: code space {found}, expected {recorded}")
     return model.eval().requires_grad_(False)

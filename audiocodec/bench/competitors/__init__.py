@@ -31,10 +31,11 @@ BY_NAME: Mapping[str, Callable[[], Competitor]] = {
 }
 BY_ARGUMENT: Mapping[str, Callable[[str], Competitor]] = {
     "ours": ours.build,
+    "hf": lambda name: ours.build(f"hf:{name}"),
     "lyra": lyra.build,
     "decoded": decoded.build,
 }
-KNOWN = f"{', '.join(BY_NAME)}, ours:MODEL, lyra:DIR, decoded:DIR@KBPS[@MS]"
+KNOWN = f"{', '.join(BY_NAME)}, ours:MODEL, hf:OWNER/NAME, lyra:DIR, decoded:DIR@KBPS[@MS]"
 
 
 def build(names: Sequence[str]) -> tuple[list[Competitor], list[str]]:

@@ -29,6 +29,13 @@ PATIENCE_SECONDS = 1.0  # for workers that are told to go; then they are killed
 TERMINATED = 143
 
 
+def n_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Death:
     """What comes instead of a result when a worker died. reason: how."""
