@@ -11,7 +11,7 @@ from audiocodec.errors import AudioError, ModelError
 from audiocodec.hub.download import PREFIX as HUB_PREFIX
 from audiocodec.hub.load import is_foreign, load_foreign
 from audiocodec.lanes import output_length
-from audiocodec.model.catalogue import DEFAULT_MODEL, model_folder, shipped_models
+from audiocodec.model.catalogue import DEFAULT_MODEL, FORMER, model_folder, shipped_models
 from audiocodec.model.protocol import BlockModel, LookAheadModel
 from audiocodec.model.store import load_model
 from audiocodec.stream import Floats, StreamDecoder, StreamEncoder, file_block_frames, live_block_frames
@@ -127,9 +127,10 @@ def load_for(space: CodeSpace) -> Codec:
     elif space.model.startswith(HUB_PREFIX):
         codec = Codec(load_foreign(space.model, torch.device(_device("auto")), may_download=False))
     else:
+        where = f"; {FORMER[space.model]} of this project has it" if space.model in FORMER else ""
         raise ModelError(
             f"the file needs model {space.model!r} (code space {space.id.hex()}), which is not among the shipped ones "
-            f"({', '.join(shipped_models()) or 'none'}): give its folder with -m"
+            f"({', '.join(shipped_models()) or 'none'}): give its folder with -m{where}"
         )
     codec.check_space(space)
     return codec

@@ -1,6 +1,7 @@
 """The road: laws of coding that hold for any model, on a tiny one with random weights."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from audiocodec import bitstream, decode_file, encode_file, info
 from audiocodec.audio import AudioReader, RawFormat
 from audiocodec.bitstream import Header, Writer
-from audiocodec.codec import Codec, join_codes, load
+from audiocodec.codec import Codec, join_codes, load, load_for
 from audiocodec.codes import Codes
 from audiocodec.errors import AudioError, ModelError
 from audiocodec.files import Decoding, GroupWriter, encode_stream
+from audiocodec.model import catalogue
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
 from audiocodec.model.store import save_model
@@ -212,6 +214,12 @@ def test_a_file_of_an_unknown_model_names_it_and_loads_nothing(tiny_codec: Codec
     encode_file(tmp_path / "in.wav", tmp_path / "out.rq", model=tiny_codec)
     with pytest.raises(ModelError, match="needs model 'tiny'"):
         decode_file(tmp_path / "out.rq")
+
+
+def test_a_file_of_a_former_default_says_what_has_it(tiny_codec: Codec) -> None:
+    name, where = next(iter(catalogue.FORMER.items()))
+    with pytest.raises(ModelError, match=f"needs model '{name}'.*{where}"):
+        load_for(replace(tiny_codec.space, model=name))
 
 
 @pytest.mark.parametrize(("kbps", "channels", "n_q"), [(1.8, 1, 4), (1.79, 1, 3), (1.8, 2, 2), (0.45, 1, 1)])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from audiocodec.errors import ModelError
 
-DEFAULT_MODEL = "general-24khz-1"
+DEFAULT_MODEL = "general-24khz-2"
+FORMER = {"general-24khz-1": "commit 1a08285"}  # defaults that are no longer shipped, and what has them
 SHIPPED = Path(__file__).parent.parent / "models"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
