@@ -16,7 +16,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 README = HERE.parent.parent / "README.md"
 MARKERS = "<!-- results -->", "<!-- /results -->"
-PLOTS = ("speech-mel12", "speech-pesq_wb", "speech-zimtohrli", "music-mel_multiscale")
+PLOTS = ("speech-mel12", "speech-pesq_wb", "music-mel_multiscale")
 COLUMNS = {
     "speech": {"pesq_wb": 2, "stoi": 3, "visqol_speech": 2, "zimtohrli": 4, "mel12": 3},
     "music": {"visqol_audio": 2, "zimtohrli": 4, "mel_multiscale": 2, "mel12": 3},
@@ -66,8 +66,8 @@ def main(report: Path) -> None:
     results = json.loads((report / "results.json").read_text())
     for name in PLOTS:
         shutil.copyfile(report / "plots" / f"{name}.png", HERE / f"{name}.png")
-    (HERE / "valid.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
-    plots = "\n".join(f"![{name}](docs/results/{name}.png)" for name in PLOTS[:2])
+    (HERE / "against.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    plots = "\n".join(f"![{name.replace('-', ': ')} by rate](docs/results/{name}.png)" for name in PLOTS)
     tables = "\n\n".join(table(results, kind) for kind in COLUMNS)
     before, _, rest = README.read_text().partition(MARKERS[0])
     _, _, after = rest.partition(MARKERS[1])
