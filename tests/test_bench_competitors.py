@@ -20,6 +20,7 @@ from audiocodec.bench.competitors.alignment import coding_rate, fit, lag
 from audiocodec.bench.results import Clip, Competitor, Floats, Unavailable
 from audiocodec.codec import Codec
 from audiocodec.errors import CodecError, ModelError
+from audiocodec.hub.lyra import NETWORKS
 
 SPEECH = Path(__file__).parent.parent / "samples" / "speech-english.flac"
 CLIP = Clip("speech-english", "speech", SPEECH)
@@ -169,7 +170,7 @@ def test_what_is_not_installed_is_named_with_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("audiocodec.bench.competitors.foreign.version", no_package)
     monkeypatch.setattr(ctypes.util, "find_library", lambda _: None)
-    for network in lyra.NETWORKS:
+    for network in NETWORKS:
         (tmp_path / f"{network}.tflite").touch()
     competitors, missing = build([*BY_NAME, f"lyra:{tmp_path}"])
     assert [c.name for c in competitors] == ["ours"]
@@ -261,7 +262,7 @@ def test_lyra_names_the_networks_that_are_missing(tmp_path: Path) -> None:
 
 def test_a_network_that_cannot_be_read_is_a_codec_error(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert", reason="lyra: pip install 'audiocodec[bench]'")
-    for network in lyra.NETWORKS:
+    for network in NETWORKS:
         (tmp_path / f"{network}.tflite").write_bytes(b"nothing")
     with pytest.raises(CodecError, match=r"lyra at 3\.2 kbps failed on speech-english"):
         lyra.build(str(tmp_path)).code(CLIP, np.zeros(1000, np.float32), 16000, "3.2")

@@ -38,15 +38,13 @@ def equip(model: str | None, against: Sequence[str], *, quick: bool) -> Equipmen
     from audiocodec.bench import competitors
 
     torch.set_flush_denormal(True)  # as the command does
-    found, skipped = competitors.build(against)
-    if model is not None:
-        found[0] = competitors.ours.build(model, OURS)
+    found, skipped = competitors.build(against, model or DEFAULT_MODEL)
     metrics, lacking = available([metric for metric in METRICS if not (quick and metric.slow)])
     stamps = {OURS: _model_stamp(model or DEFAULT_MODEL)}
     for name in against:
         kind, _, argument = name.partition(":")
         if kind == "ours":
-            stamps[competitors.build_one(name).name] = _model_stamp(argument)
+            stamps[competitors.ours.shown_name(argument)] = _model_stamp(argument)
         if kind == "decoded":
             folder = competitors.decoded.build(argument)
             stamps[folder.name] = _files_stamp(folder.files.values())

@@ -15,7 +15,7 @@ from audiocodec.codes import CodeSpace
 from audiocodec.errors import ModelError
 from audiocodec.hub.common import code_space, need
 
-ENCODER, QUANTIZER, DECODER = "soundstream_encoder", "quantizer", "lyragan"
+NETWORKS = ENCODER, QUANTIZER, DECODER = "soundstream_encoder", "quantizer", "lyragan"
 SAMPLE_RATE, HOP_LENGTH = 16000, 320
 N_LEVELS, CODEBOOK_SIZE = 46, 16
 NAME = "lyra-v2"
@@ -26,7 +26,7 @@ States = list[Network]
 
 def missing_networks(folder: Path) -> list[str]:
     """Names of the files that a folder lacks to be Lyra's."""
-    files = [f"{name}.tflite" for name in (ENCODER, QUANTIZER, DECODER)]
+    files = [f"{name}.tflite" for name in NETWORKS]
     return [file for file in files if not (folder / file).is_file()]
 
 

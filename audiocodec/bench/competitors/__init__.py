@@ -38,13 +38,13 @@ BY_ARGUMENT: Mapping[str, Callable[[str], Competitor]] = {
 KNOWN = f"{', '.join(BY_NAME)}, ours:MODEL, hf:OWNER/NAME, lyra:DIR, decoded:DIR@KBPS[@MS]"
 
 
-def build(names: Sequence[str]) -> tuple[list[Competitor], list[str]]:
-    """The competitors of these names, after the default model ("ours"), which always takes part.
+def build(names: Sequence[str], model: str = DEFAULT_MODEL) -> tuple[list[Competitor], list[str]]:
+    """The competitors of these names, after a model of ours ("ours"), which always takes part.
 
     names: as KNOWN lists them. Also returns a line for each codec that is left out because something is not
     installed: which one, and what to install. Raises CodecError for an unknown name and for one that appears twice.
     """
-    competitors: list[Competitor] = [ours.build(DEFAULT_MODEL, "ours")]
+    competitors: list[Competitor] = [ours.build(model, "ours")]
     missing = []
     for name in names:
         try:

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +11,19 @@ from audiocodec.bench.competitors.foreign import SPEECH, Foreign, package_versio
 from audiocodec.bench.results import Coded, Floats, cpu_seconds
 from audiocodec.errors import CodecError
 
-if TYPE_CHECKING:
-    from ai_edge_litert.interpreter import Interpreter
-
-NETWORKS = ("soundstream_encoder", "quantizer", "lyragan")
-FRAME = 320  # samples of 20 ms at 16 kHz
 N_LEVELS = 46
 LEVELS = {"3.2": 16, "6": 30, "9.2": N_LEVELS}  # by the rate in kbps
 
 
 def build(folder_name: str) -> Foreign:
     """Lyra V2 with the networks of a folder. Raises CodecError where one is missing, Unavailable without LiteRT."""
+    from audiocodec.hub.lyra import SAMPLE_RATE, missing_networks
+
     folder = Path(folder_name)
-    missing = [name for name in NETWORKS if not (folder / f"{name}.tflite").is_file()]
-    if missing:
-        raise CodecError(f"lyra:{folder_name}: the folder lacks {', '.join(f'{n}.tflite' for n in missing)}")
+    if missing := missing_networks(folder):
+        raise CodecError(f"lyra:{folder_name}: the folder lacks {', '.join(missing)}")
     about = f"Lyra V2 by LiteRT {package_version('lyra', 'ai-edge-litert')}"
-    return Foreign("lyra", SPEECH, tuple(LEVELS), about, (16000,), partial(code, folder=folder))
+    return Foreign("lyra", SPEECH, tuple(LEVELS), about, (SAMPLE_RATE,), partial(code, folder=folder))
 
 
 def code(audio: Floats, sample_rate: int, setting: str, *, folder: Path) -> Coded:
@@ -36,39 +31,24 @@ def code(audio: Floats, sample_rate: int, setting: str, *, folder: Path) -> Code
 
     Nor a delay: a frame in is the same frame out, as correlation confirms.
     """
-    from ai_edge_litert.interpreter import Interpreter
+    import torch
 
-    # encoder and decoder remember what went before, so every clip gets new ones
-    encoder, quantizer, decoder = (
-        Interpreter(str(folder / f"{name}.tflite"), num_threads=1) for name in NETWORKS
-    )
-    encoder.allocate_tensors()
-    decoder.allocate_tensors()
-    encode, decode = (quantizer.get_signature_runner(name) for name in ("encode", "decode"))
-    n_levels = np.int32(LEVELS[setting])
-    packets = []
+    from audiocodec.hub.lyra import HOP_LENGTH, Lyra
+
+    lyra = Lyra(folder)
+    encoder, decoder = lyra.encoder_state(1), lyra.decoder_state(1)
+    samples = torch.from_numpy(fit(audio, 0, -(-len(audio) // HOP_LENGTH) * HOP_LENGTH))
     begun = cpu_seconds()
-    for block in fit(audio, 0, -(-len(audio) // FRAME) * FRAME).reshape(-1, 1, FRAME):
-        codes = encode(input_frames=invoke(encoder, block), num_quantizers=n_levels)["output_0"]
-        packets.append(pack(codes.ravel()[:n_levels]))
+    codes, _ = lyra.encode_block(samples[None, None], encoder, LEVELS[setting])
+    packets = [pack(frame) for frame in codes[0].T.numpy()]
     encoding = cpu_seconds() - begun
-    decoded = []
-    for packet in packets:
-        latents = decode(encoding_indices=unpack(packet).reshape(N_LEVELS, 1, 1))["output_0"]
-        decoded.append(invoke(decoder, latents).ravel())
+    unpacked = torch.from_numpy(np.stack([unpack(packet) for packet in packets], axis=1))
+    decoded, _ = lyra.decode_block(unpacked[None], decoder)
     bits = 8 * len(b"".join(packets))
-    return Coded(fit(np.concatenate(decoded), 0, len(audio)), bits, None, encoding)
+    return Coded(fit(decoded[0, 0].numpy(), 0, len(audio)), bits, None, encoding)
 
 
-def invoke(network: "Interpreter", block: Floats) -> Floats:
-    """What a network of one input and one output makes of a block."""
-    network.set_tensor(network.get_input_details()[0]["index"], block)
-    network.invoke()
-    output: Floats = network.get_tensor(network.get_output_details()[0]["index"])
-    return output
-
-
-def pack(codes: NDArray[np.int32]) -> bytes:
+def pack(codes: NDArray[np.integer]) -> bytes:
     """An even number of codes of 4 bits, two to a byte."""
     return (codes[0::2] << 4 | codes[1::2]).astype(np.uint8).tobytes()
 

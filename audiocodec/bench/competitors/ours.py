@@ -72,5 +72,13 @@ def build(model: str, name: str = "") -> Ours:
     """A model by name or folder, shown as `name`, by default as its path's parts. Raises ModelError without it."""
     from audiocodec.codec import load
 
-    parts = [part for part in Path(model).parts if part.strip("./\\")]
-    return Ours(name or "-".join(parts), load(model, device="cpu"))
+    return Ours(name or shown_name(model), load(model, device="cpu"))
+
+
+def shown_name(model: str) -> str:
+    """A model's name or folder as one word, which can be a folder's name.
+
+    >>> shown_name("runs/mine/model")
+    'runs-mine-model'
+    """
+    return "-".join(part for part in Path(model).parts if part.strip("./\\"))
