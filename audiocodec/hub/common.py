@@ -6,12 +6,26 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from audiocodec.codes import CODE_SPACE_ID_BYTES, CodeSpace
 from audiocodec.errors import ModelError
 
 INSTALL = "pip install 'audiocodec[hub]'"
+
+
+class Adapter:
+    """What wraps a `transformers` model, and knows the name that files call it by."""
+
+    def __init__(self, model: Any, name: str) -> None:
+        self._model, self._name = model, name
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self._model.device
+        return device
 
 
 def need(module: str) -> Any:

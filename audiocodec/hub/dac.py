@@ -2,29 +2,22 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from audiocodec.codes import CodeSpace
-from audiocodec.hub.common import code_space, values
+from audiocodec.hub.common import Adapter, code_space, values
 from audiocodec.hub.windows import convolution_reach
 
 
-class Dac:
+class Dac(Adapter):
     """A `WholeCoder`: a `transformers.DacModel`."""
 
     unit = 1
 
     def __init__(self, model: Any, name: str) -> None:
-        self._model, self._name = model, name
+        super().__init__(model, name)
         strides = tuple(model.config.downsampling_ratios)
         self.encoder_reach, self.decoder_reach = convolution_reach(strides, last_kernel=3)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = self._model.device
-        return device
 
     def code_space(self) -> CodeSpace:
         """What the codes mean."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from audiocodec.codes import CodeSpace
 from audiocodec.errors import ModelError
-from audiocodec.hub.common import code_space, need, values
+from audiocodec.hub.common import Adapter, code_space, need, values
 
 LSTM_MEMORY_SECONDS = 2.0  # an LSTM forgets, but no number of frames is exact: docs/OTHER-CODECS.md
 
@@ -82,22 +82,16 @@ def check_causal(config: Any, name: str) -> None:
         )
 
 
-class Encodec:
+class Encodec(Adapter):
     """A `BlockModel`: a causal, mono `transformers.EncodecModel`. Without delay: a sample in is the same sample out."""
 
     start_multiple = 1
 
     def __init__(self, model: Any, name: str) -> None:
         check_causal(model.config, name)
-        self._model, self._name = model, name
+        super().__init__(model, name)
         space = self.code_space()
         self.receptive_field = round(LSTM_MEMORY_SECONDS * space.frame_rate)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = self._model.device
-        return device
 
     def code_space(self) -> CodeSpace:
         """What the codes mean."""
@@ -145,25 +139,19 @@ class MimiState:
     past: Any
 
 
-class Mimi:
+class Mimi(Adapter):
     """A `BlockModel`: a `transformers.MimiModel`. Without delay: a sample in is the same sample out."""
 
     start_multiple = 1
 
     def __init__(self, model: Any, name: str) -> None:
         check_causal(model.config, name)
-        self._model, self._name = model, name
+        super().__init__(model, name)
         self._cache = need("transformers").DynamicCache
         config = model.config
         # each layer of attention sees `sliding_window` steps; convolutions add less than 8 frames
         span = config.num_hidden_layers * (config.sliding_window - 1)
         self.receptive_field = -(-span // config.latent_stride) + 8
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = self._model.device
-        return device
 
     def code_space(self) -> CodeSpace:
         """What the codes mean."""

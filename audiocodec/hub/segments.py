@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audiocodec.codes import CodeSpace
 from audiocodec.errors import ModelError
-from audiocodec.hub.common import code_space, values
+from audiocodec.hub.common import Adapter, code_space, values
 
 N_SCALES = 1 << 15
 LOWEST_SCALE, HIGHEST_SCALE = (
@@ -54,7 +54,7 @@ class Decoded:
     end: Tensor | None
 
 
-class SegmentedEncodec:
+class SegmentedEncodec(Adapter):
     """A `LookAheadModel`: a `transformers.EncodecModel` that codes in segments, such as the 48 kHz one."""
 
     def __init__(self, model: Any, name: str) -> None:
@@ -63,17 +63,11 @@ class SegmentedEncodec:
             config.normalize and config.chunk_length and config.chunk_stride and config.audio_channels == 2
         ):
             raise ModelError(f"{name}: expected a stereo model that normalises segments, like the 48 kHz one")
-        self._model, self._name = model, name
+        super().__init__(model, name)
         self._segment, self._stride = config.chunk_length, config.chunk_stride
         self._overlap = self._segment - self._stride
         self._n_frames = self._segment // config.hop_length
         self.receptive_field = self.start_multiple = self._n_frames
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = self._model.device
-        return device
 
     def code_space(self) -> CodeSpace:
         """What the codes mean. The first level is the scales."""
