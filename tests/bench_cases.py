@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,3 +65,37 @@ def work() -> Callable[[int], int]:
 
 def broken() -> Callable[[int], int]:
     os._exit(3)
+
+
+def results(
+    shift: float = 0.0, *, names: str = "abcdef", si_sdr: bool = True, rate: float = 6.0
+) -> dict[str, Any]:
+    """Results of one codec, whose PESQ differs from clip to clip by more than by `shift`."""
+    rng = np.random.default_rng(1)
+    pesq = {name: 1 + 0.5 * n + shift + 0.01 * rng.standard_normal() for n, name in enumerate(names)}
+    return {
+        "format": 1,
+        "date": "2026-01-01",
+        "version": "1",
+        "data": "clips",
+        "clips": [{"name": name, "kind": "speech", "seconds": 1.0, "hash": name} for name in names],
+        "codecs": [{"name": "ours", "settings": ["6"]}],
+        "metrics": [
+            {"name": "pesq_wb", "higher_is_better": True},
+            {"name": "si_sdr", "higher_is_better": True},
+        ],
+        "measurements": [
+            {
+                "clip": name,
+                "kind": "speech",
+                "seconds": 1.0,
+                "codec": "ours",
+                "setting": "6",
+                "kbps": rate,
+                "file_kbps": None,
+                "metrics": {"pesq_wb": pesq[name]} | ({"si_sdr": 3.0} if si_sdr else {}),
+                "missing": {},
+            }
+            for name in names
+        ],
+    }

@@ -1,4 +1,4 @@
-"""`codec bench`: the sweep, the gate, speed and cost, and the command. Its rooms have test files of their own."""
+"""`codec bench`: the sweep, speed and cost, and the command. Its rooms have test files of their own."""
 
 import json
 import signal
@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from bench_cases import METRICS, Noisy, broken, equip, equipment_as_it_is, work
+from bench_cases import METRICS, Noisy, broken, equip, equipment_as_it_is, results, work
 from cli_cases import run
 
 from audiocodec.bench import speed, store, sweep
 from audiocodec.bench.clips import find_clips
-from audiocodec.bench.compare import Change, compare
 from audiocodec.bench.equipment import Equipment
 from audiocodec.bench.results import Clip
 from audiocodec.codec import Codec, load
@@ -185,84 +184,6 @@ def test_a_pool_does_every_task_once_and_says_when_it_cannot_start() -> None:
         assert sorted(pool.run(range(9))) == [(n, 2 * n) for n in range(9)]
     with Pool(1, broken) as pool, pytest.raises(CodecError, match="exit code 3"):
         list(pool.run([1]))
-
-
-# The gate
-
-
-def results(
-    shift: float = 0.0, *, names: str = "abcdef", si_sdr: bool = True, rate: float = 6.0
-) -> dict[str, Any]:
-    """Results of one codec, whose PESQ differs from clip to clip by more than by `shift`."""
-    rng = np.random.default_rng(1)
-    pesq = {name: 1 + 0.5 * n + shift + 0.01 * rng.standard_normal() for n, name in enumerate(names)}
-    return {
-        "format": 1,
-        "date": "2026-01-01",
-        "version": "1",
-        "data": "clips",
-        "clips": [{"name": name, "kind": "speech", "seconds": 1.0, "hash": name} for name in names],
-        "codecs": [{"name": "ours", "settings": ["6"]}],
-        "metrics": [
-            {"name": "pesq_wb", "higher_is_better": True},
-            {"name": "si_sdr", "higher_is_better": True},
-        ],
-        "measurements": [
-            {
-                "clip": name,
-                "kind": "speech",
-                "seconds": 1.0,
-                "codec": "ours",
-                "setting": "6",
-                "kbps": rate,
-                "file_kbps": None,
-                "metrics": {"pesq_wb": pesq[name]} | ({"si_sdr": 3.0} if si_sdr else {}),
-                "missing": {},
-            }
-            for name in names
-        ],
-    }
-
-
-def verdicts(changes: list[Change]) -> dict[str, str]:
-    return {change.metric: change.verdict for change in changes}
-
-
-def test_the_gate_tells_better_from_worse_from_the_same() -> None:
-    old = results()
-    same = {"pesq_wb": "same", "si_sdr": "same", "kbps": "same"}
-    assert verdicts(compare(old, results())) == same
-    assert verdicts(compare(old, results(-0.1))) == same | {"pesq_wb": "worse"}
-    assert verdicts(compare(old, results(0.1))) == same | {"pesq_wb": "better"}
-    assert verdicts(compare(old, results(1e-6))) == same
-    assert verdicts(compare(old, results(rate=6.2))) == same | {"kbps": "worse"}
-    assert verdicts(compare(old, results(si_sdr=False))) == same | {"si_sdr": "worse"}
-
-
-def test_the_gate_pairs_clips_where_they_are_the_same() -> None:
-    worse = compare(results(), results(-0.1))[0]
-    assert worse.paired and worse.n_clips == 6
-    assert worse.low is not None and worse.high is not None
-    assert -0.11 < worse.low < worse.high < -0.09
-    apart = compare(results(), results(-0.1, names="abcdeg"))[0]
-    assert (apart.paired, apart.verdict) == (False, "same")  # clips differ by far more
-    assert compare(results(), results(-3, names="abcdeg"))[0].verdict == "worse"
-    assert compare(results(names="a"), results(-3, names="a"))[0].verdict == "unknown"
-    other = results()
-    other["codecs"][0]["settings"] = ["3"]
-    with pytest.raises(CodecError, match="nothing to compare"):
-        compare(results(), other)
-
-
-@pytest.mark.parametrize(("shift", "code"), [(-0.1, 1), (0.1, 0), (0.0, 0)])
-def test_the_gate_exits_1_when_something_is_worse(shift: float, code: int, tmp_path: Path) -> None:
-    (tmp_path / "old.json").write_text(json.dumps(results()))
-    (tmp_path / "results.json").write_text(json.dumps(results(shift)))
-    result = run("bench", "--compare", tmp_path / "old.json", "--out", tmp_path)
-    assert result.code == code
-    *changes, last = result.out.decode().splitlines()
-    assert [line.split(":")[0] for line in changes] == ["worse"] * (shift < 0) + ["better"] * (shift > 0)
-    assert last.endswith("compared with clips of 2026-01-01, version 1")
 
 
 # Speed and cost
