@@ -11,8 +11,9 @@ from audiocodec.errors import AudioError, CodecError, FormatError, ModelError
 if TYPE_CHECKING:
     from audiocodec.codec import Codec, load
     from audiocodec.codes import Codes, CodeSpace, Source
-    from audiocodec.files import decode_file, encode_file
-    from audiocodec.tools import drop_file, info, verify_file
+    from audiocodec.decoding import decode_file
+    from audiocodec.encoding import encode_file
+    from audiocodec.tools import drop_file, info, recode_file, verify_file
 
 __version__ = "0.1.0"
 
@@ -22,10 +23,11 @@ _HOMES = {
     "Codes": "audiocodec.codes",
     "CodeSpace": "audiocodec.codes",
     "Source": "audiocodec.codes",
-    "decode_file": "audiocodec.files",
-    "encode_file": "audiocodec.files",
+    "decode_file": "audiocodec.decoding",
+    "encode_file": "audiocodec.encoding",
     "drop_file": "audiocodec.tools",
     "info": "audiocodec.tools",
+    "recode_file": "audiocodec.tools",
     "verify_file": "audiocodec.tools",
 }
 
@@ -43,6 +45,7 @@ __all__ = [
     "encode_file",
     "info",
     "load",
+    "recode_file",
     "verify_file",
 ]
 

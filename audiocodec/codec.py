@@ -1,26 +1,31 @@
 """The road: audio -> lanes -> codes, and back, for recordings in memory and for streams."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
+from audiocodec.bitstream.entropy import EntropyTables, load_tables
 from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.errors import AudioError, ModelError
 from audiocodec.hub.download import PREFIX as HUB_PREFIX
 from audiocodec.hub.load import is_foreign, load_foreign
 from audiocodec.lanes import output_length
-from audiocodec.model.catalogue import DEFAULT_MODEL, FORMER, model_folder, shipped_models
-from audiocodec.model.protocol import BlockModel, LookAheadModel
+from audiocodec.model.catalogue import DEFAULT_MODEL, FORMER, TABLES, model_folder, shipped_models
+from audiocodec.model.protocol import BlockModel, LookAheadModel, VariableModel
 from audiocodec.model.store import load_model
 from audiocodec.stream import Floats, StreamDecoder, StreamEncoder, file_block_frames, live_block_frames
+from audiocodec.variable import Distances, LevelChooser, price_of
 
 
 class Codec:
     """A model with what is needed to code recordings of any rate, mono or stereo.
 
     model: a CodecModel, or another codec's (docs/OTHER-CODECS.md); space: what its codes mean.
+    tables: of the entropy coder for these codes, None where the model has none.
 
     >>> codec = load()
     >>> codes = codec.encode(np.zeros((44100, 2), np.float32), 44100, n_q=2)
@@ -28,9 +33,10 @@ class Codec:
     ((2, 2, 78), (44100, 2))
     """
 
-    def __init__(self, model: BlockModel) -> None:
+    def __init__(self, model: BlockModel, tables: EntropyTables | None = None) -> None:
         self.model = model
         self.space = model.code_space()
+        self.tables = tables
 
     @property
     def causal(self) -> bool:
@@ -51,17 +57,20 @@ class Codec:
             )
         return fitting[-1]
 
-    def encode(self, audio: Floats, sample_rate: int, n_q: int | None = None) -> Codes:
+    def encode(
+        self, audio: Floats, sample_rate: int, n_q: int | None = None, *, quality: float | None = None
+    ) -> Codes:
         """Codes of a recording.
 
         audio [T] or [T, C], float32 in [-1, 1], C 1 or 2; sample_rate in Hz; n_q: levels, all by default.
+        quality: of variable bitrate, as `stream_encoder` takes it.
         Raises AudioError for another shape and for samples that are not numbers, ValueError for a wrong n_q.
         """
         samples = np.asarray(audio, np.float32)
         samples = samples[:, None] if samples.ndim == 1 else samples
         if samples.ndim != 2 or samples.shape[1] not in (1, 2):
             raise AudioError(f"audio of shape {np.shape(audio)}: expected [T], [T, 1] or [T, 2]")
-        encoder = self.stream_encoder(sample_rate, channels=samples.shape[1], n_q=n_q)
+        encoder = self.stream_encoder(sample_rate, channels=samples.shape[1], n_q=n_q, quality=quality)
         return join_codes([encoder.push(samples), encoder.finish()])
 
     def decode(self, codes: Codes, sample_rate: int | None = None) -> Floats:
@@ -79,14 +88,68 @@ class Codec:
         return np.concatenate([decoder.push(codes), decoder.finish(n_samples)])
 
     def stream_encoder(
-        self, sample_rate: int, *, channels: int = 1, n_q: int | None = None, live: bool = False
+        self,
+        sample_rate: int,
+        *,
+        channels: int = 1,
+        n_q: int | None = None,
+        live: bool = False,
+        quality: float | None = None,
     ) -> StreamEncoder:
-        """An encoder to push audio of `sample_rate` Hz into; `live` answers every two frames, not every second."""
+        """An encoder to push audio of `sample_rate` Hz into; `live` answers every two frames, not every second.
+
+        quality: gives each frame a number of levels of its own, up to n_q, so that all sounds about as good as with
+        so many levels everywhere; what comes out has `counts`. Raises ValueError where the model has none such.
+        """
         if live and not self.causal:
             raise ValueError(f"{self.space.model} looks ahead: live coding needs a causal model")
         n_q = self.space.n_q if n_q is None else n_q
+        source = Source(sample_rate, channels)
+        chooser = None
+        if quality is not None:
+            if live:
+                raise ValueError("live coding has a constant number of levels: leave the quality out")
+            self.check_variable()
+            chooser = self._chooser(channels, n_q, price_of(quality, n_q))
         block_frames = live_block_frames(self.space) if live else file_block_frames(self.space)
-        return StreamEncoder(self.model, self.space, Source(sample_rate, channels), n_q, block_frames)
+        return StreamEncoder(self.model, self.space, source, n_q, block_frames, chooser=chooser)
+
+    def measure_levels(
+        self, blocks: Iterable[Floats], sample_rate: int, channels: int
+    ) -> tuple[Codes, Distances]:
+        """Codes at all levels, and how far frames are from the recording with fewer: what `fit_to_rate` takes.
+
+        blocks: of the recording, each [T, C]. Raises ValueError where the model has no variable bitrate.
+        """
+        self.check_variable()
+        chooser = self._chooser(channels, self.space.n_q, None)
+        source = Source(sample_rate, channels)
+        encoder = StreamEncoder(
+            self.model, self.space, source, self.space.n_q, file_block_frames(self.space), chooser=chooser
+        )
+        values = bytearray()  # one buffer, as the chooser has it
+        for block in blocks:
+            values += encoder.push(block).values.transpose(2, 0, 1).tobytes()
+        last = encoder.finish()
+        values += last.values.transpose(2, 0, 1).tobytes()
+        codes = np.frombuffer(values, np.int16).reshape(-1, *last.values.shape[:2])
+        levels = tuple(codes.transpose(2, 1, 0))
+        return replace(last, levels=levels, n_frames=len(codes), counts=None), chooser.distances
+
+    def check_variable(self, quality: float | None = None) -> None:
+        """Raises ValueError where the model cannot have variable bitrate, or not of that quality."""
+        if not isinstance(self.model, VariableModel) or max(self.space.frames_per_code) > 1:
+            raise ValueError(
+                f"{self.space.model} has no variable bitrate, which takes a model of this project with one code per "
+                "frame at every level: ask for a constant rate, or for a number of levels"
+            )
+        if quality is not None:
+            price_of(quality, self.space.n_q)
+
+    def _chooser(self, channels: int, n_q: int, price: float | None) -> LevelChooser:
+        """What chooses the number of levels of each frame."""
+        model, space = cast(VariableModel, self.model), self.space.first(n_q)
+        return LevelChooser(model, space, space.n_lanes(channels), file_block_frames(space), price)
 
     def stream_decoder(
         self, sample_rate: int, *, channels: int = 1, n_q: int | None = None, live: bool = False
@@ -114,7 +177,9 @@ def load(model: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> Codec:
     name = str(model)
     if name not in shipped_models() and is_foreign(name):
         return Codec(load_foreign(name, torch.device(_device(device))))
-    return Codec(load_model(model_folder(name)).to(_device(device)))
+    folder = model_folder(name)
+    tables = load_tables(folder / TABLES) if (folder / TABLES).exists() else None
+    return Codec(load_model(folder).to(_device(device)), tables)
 
 
 def load_for(space: CodeSpace) -> Codec:
@@ -145,4 +210,6 @@ def join_codes(parts: list[Codes]) -> Codes:
     """Codes of consecutive stretches as one; the length is what the last of them says."""
     levels = [np.concatenate(level, axis=1) for level in zip(*(part.levels for part in parts), strict=True)]
     n_frames = sum(part.n_frames for part in parts)
-    return replace(parts[-1], levels=tuple(levels), n_frames=n_frames)
+    counts = [part.counts for part in parts if part.counts is not None]
+    joined = np.concatenate(counts, axis=1) if counts else None
+    return replace(parts[-1], levels=tuple(levels), n_frames=n_frames, counts=joined)

@@ -117,6 +117,8 @@ class Codes:
     n_frames: F, frames at the frame rate.
     levels: one int16 array [lanes, ceil(F / frames_per_code)] per level, the coarsest first.
     n_samples: length of the recording at the source's rate; None while it is not known (a stream).
+    counts: with variable bitrate, how many levels each frame has, uint8 [lanes, F]; the codes of the others are 0.
+    None: all frames have all levels.
 
     >>> space = CodeSpace(bytes(16), "demo", 24000, 320, 960, (1024, 1024), (1, 1))
     >>> codes = Codes(space, Source(24000, 1), 75, tuple(np.zeros((2, 1, 75), np.int16)), n_samples=None)
@@ -129,6 +131,7 @@ class Codes:
     n_frames: int
     levels: tuple[NDArray[np.int16], ...]
     n_samples: int | None
+    counts: NDArray[np.uint8] | None = None
 
     @property
     def n_q(self) -> int:

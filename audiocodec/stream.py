@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from audiocodec.codes import Codes, CodeSpace, Source
-from audiocodec.errors import AudioError
+from audiocodec.errors import AudioError, ModelError
 from audiocodec.lanes import LaneMerger, LaneSplitter
-from audiocodec.model.protocol import BlockModel, LookAheadModel
+from audiocodec.model.protocol import BlockModel, LookAheadModel, VariableModel
+from audiocodec.variable import LevelChooser
 
 Floats = NDArray[np.float32]
 
@@ -47,7 +48,8 @@ class StreamEncoder:
     """Audio blocks of any length in, `Codes` of whole model blocks out.
 
     n_q: levels; block_frames: frames per model block, a multiple of the slowest level's frames per code.
-    source: rate and channels of what is pushed.
+    source: rate and channels of what is pushed. chooser: of the number of levels of each frame, for blocks of that
+    length; what comes out then lags some frames behind, and has `counts`.
 
     >>> import audiocodec
     >>> encoder = audiocodec.load().stream_encoder(24000, channels=1, n_q=4)
@@ -56,9 +58,17 @@ class StreamEncoder:
     """
 
     def __init__(
-        self, model: BlockModel, space: CodeSpace, source: Source, n_q: int, block_frames: int
+        self,
+        model: BlockModel,
+        space: CodeSpace,
+        source: Source,
+        n_q: int,
+        block_frames: int,
+        *,
+        chooser: LevelChooser | None = None,
     ) -> None:
         self._model, self._space, self.source, self._n_q = model, space.first(n_q), source, n_q
+        self._chooser = chooser
         self._splitter = LaneSplitter(
             source.sample_rate, source.channels, space.sample_rate, as_pair=space.lane_channels == 2
         )
@@ -90,6 +100,7 @@ class StreamEncoder:
             total = self._space.n_frames(self._n_lane_samples + rest.shape[1])
             missing = total * self._space.hop_length - self._n_lane_samples - rest.shape[1]
             fill = missing + self._block_samples - 1
+            fill += self._block_samples if self._chooser is not None else 0  # it lags, less than a block
             coded, most_frames = self._encode(np.pad(rest, ((0, 0), (0, fill)))), total - self._n_frames
         return self._codes(coded, n_samples=self._splitter.n_samples, most_frames=most_frames)
 
@@ -98,13 +109,14 @@ class StreamEncoder:
             raise ValueError("the stream is finished: make a new encoder")
 
     def _encode(self, lanes: Floats) -> list[NDArray[np.int16]]:
-        """Codes [lanes, n_q, F] of each block that `lanes` [lanes, T] complete."""
+        """Codes [lanes, n_q, F] of each block that `lanes` [lanes, T] complete; with a chooser, counts below them."""
         self._n_lane_samples += lanes.shape[1]
         self._waiting = np.concatenate([self._waiting, lanes], axis=1)
         coded = []
         while self._waiting.shape[1] >= self._block_samples:
             block, self._waiting = np.split(self._waiting, [self._block_samples], axis=1)
-            coded.append(self._encode_block(block))
+            codes = self._encode_block(block)
+            coded.append(codes if self._chooser is None else self._chooser.push(block, codes))
         return coded
 
     def _encode_last(self, model: LookAheadModel, lanes: Floats) -> list[NDArray[np.int16]]:
@@ -122,12 +134,17 @@ class StreamEncoder:
         self, coded: list[NDArray[np.int16]], *, n_samples: int | None, most_frames: int | None = None
     ) -> Codes:
         """What was coded, cut to `most_frames`, as `Codes`."""
-        nothing = np.zeros((self._n_lanes, self._n_q, 0), np.int16)
+        n_rows = self._n_q if self._chooser is None else self._n_q + 1
+        nothing = np.zeros((self._n_lanes, n_rows, 0), np.int16)
         codes = np.concatenate([nothing, *coded], axis=2)[:, :, :most_frames]
         self._n_frames += codes.shape[2]
+        counts = None
+        if self._chooser is not None:
+            counts = codes[:, -1].astype(np.uint8)
+            codes = codes[:, :-1] * (codes[:, -1:] > np.arange(self._n_q)[:, None])
         spans = self._space.frames_per_code
         levels = tuple(np.ascontiguousarray(codes[:, n, ::span]) for n, span in enumerate(spans))
-        return Codes(self._space, self.source, codes.shape[2], levels, n_samples)
+        return Codes(self._space, self.source, codes.shape[2], levels, n_samples, counts)
 
     @torch.inference_mode()
     def _encode_block(self, block: Floats) -> NDArray[np.int16]:
@@ -174,13 +191,14 @@ class StreamDecoder:
         )
         n_lanes = space.n_lanes(source.channels)
         self._state = model.decoder_state(n_lanes, first_frame)
-        self._waiting = np.zeros((n_lanes, space.n_q, 0), np.int16)
+        self._silence: torch.Tensor | None = None  # what frames without levels are, once there are any
+        self._waiting = np.zeros((n_lanes, space.n_q + 1, 0), np.int16)  # codes, then how many of them count
         self._lost = np.zeros(0, np.bool_)  # for each frame whose audio is still to come
         self._to_skip = space.delay
 
     def push(self, codes: Codes) -> Floats:
         """Next codes -> the audio [T, C] that is surely the recording's; T may be 0."""
-        n_lanes, n_q, _ = self._waiting.shape
+        n_lanes, n_q = len(self._waiting), self._space.n_q
         if codes.n_q < n_q or len(codes.levels[0]) != n_lanes:
             raise ValueError(
                 f"codes of {codes.n_q} levels and {len(codes.levels[0])} lanes: "
@@ -188,12 +206,16 @@ class StreamDecoder:
             )
         spans = zip(codes.levels[:n_q], self._space.frames_per_code, strict=True)
         levels = [level.repeat(span, axis=1)[:, : codes.n_frames] for level, span in spans]
-        return self._push(np.stack(levels, axis=1), lost=False)
+        counts = np.full((n_lanes, codes.n_frames), n_q, np.int16)
+        if codes.counts is not None:
+            counts = np.minimum(codes.counts, n_q).astype(np.int16)
+        return self._push(np.stack([*levels, counts], axis=1), lost=False)
 
     def push_lost(self, n_frames: int) -> Floats:
         """`n_frames` frames whose codes were lost: silence in their place."""
-        n_lanes, n_q, _ = self._waiting.shape
-        return self._push(np.zeros((n_lanes, n_q, n_frames), np.int16), lost=True)
+        nothing = np.zeros((*self._waiting.shape[:2], n_frames), np.int16)
+        nothing[:, -1] = self._space.n_q
+        return self._push(nothing, lost=True)
 
     def finish(self, n_samples: int | None = None) -> Floats:
         """The last audio [T, C], so that all of it has `n_samples`; None: all that the frames hold.
@@ -210,7 +232,7 @@ class StreamDecoder:
             last = np.concatenate([last, rest], axis=1)
         elif n_left:  # the last block is decoded whole, then cut
             fill = ((0, 0), (0, 0), (0, self._block_frames - n_left))
-            decoded = self._decode_block(np.pad(self._waiting, fill))
+            decoded = self._decode_block(np.pad(self._waiting, fill, mode="edge"))
             last = np.concatenate([last, decoded[:, : n_left * self._space.hop_length]], axis=1)
         return np.concatenate([self._merger.push(self._settled(last)), self._merger.finish(n_samples)])
 
@@ -241,8 +263,15 @@ class StreamDecoder:
 
     @torch.inference_mode()
     def _decode_block(self, block: NDArray[np.int16]) -> Floats:
-        codes = torch.from_numpy(block.astype(np.int64)).to(self._model.device)
-        audio, self._state = self._model.decode_block(codes, self._state)
+        rows = torch.from_numpy(block.astype(np.int64)).to(self._model.device)
+        codes, counts = rows[:, :-1], rows[:, -1]
+        if bool((block[:, -1] == self._space.n_q).all()):
+            audio, self._state = self._model.decode_block(codes, self._state)
+            return _rows(audio)
+        if not isinstance(self._model, VariableModel):
+            raise ModelError(f"{self._space.model}: this model has no variable number of levels")
+        self._silence = self._model.silence() if self._silence is None else self._silence
+        audio, self._state = self._model.decode_variable(codes, counts, self._silence, self._state)
         return _rows(audio)
 
 

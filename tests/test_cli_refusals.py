@@ -168,7 +168,7 @@ def test_an_error_of_ours_is_one_line_unless_debug_is_asked_for(monkeypatch: pyt
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("oh")
 
-    monkeypatch.setattr("audiocodec.files.encode_stream", broken)
+    monkeypatch.setattr("audiocodec.encoding.encode_stream", broken)
     result = run("encode", "a.wav", "-m", "tiny")
     assert (result.code, len(result.lines)) == (1, 1)
     assert "internal error (RuntimeError: oh); please report it" in result.lines[0]

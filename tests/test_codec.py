@@ -16,8 +16,9 @@ from audiocodec.audio import AudioReader, RawFormat
 from audiocodec.bitstream import Header, Writer
 from audiocodec.codec import Codec, join_codes, load, load_for
 from audiocodec.codes import Codes
+from audiocodec.decoding import Decoding
+from audiocodec.encoding import GroupWriter, encode_stream
 from audiocodec.errors import AudioError, ModelError
-from audiocodec.files import Decoding, GroupWriter, encode_stream
 from audiocodec.model import catalogue
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig

@@ -13,6 +13,7 @@ from bitstream_cases import (
     Levels,
     Pipe,
     end_bytes,
+    featured_stream,
     headers,
     make_header,
     random_groups,
@@ -29,6 +30,8 @@ from audiocodec.bitstream.reader import MAX_DAMAGE_RECORDS, MAX_LOST_SECONDS
 from audiocodec.bitstream.records import clock
 from audiocodec.bitstream.writer import pack_end, pack_group
 from audiocodec.errors import FormatError
+
+with_features = pytest.mark.parametrize(("entropy", "variable"), [(True, False), (False, True), (True, True)])
 
 HEADER = make_header((1024, 16), frames_per_group=8)
 GROUP_BYTES = HEADER.payload_bytes(8) + 8
@@ -78,6 +81,19 @@ def test_every_cut_is_noticed() -> None:
         with pytest.raises(FormatError, match=r"ends|zero bytes"):
             list(Reader(io.BytesIO(data[:length])))
         assert verify(io.BytesIO(data[:length]))
+
+
+@with_features
+def test_every_flipped_bit_of_a_file_with_features_is_noticed(entropy: bool, variable: bool) -> None:
+    data, _, tables = featured_stream(entropy=entropy, variable=variable)
+    assert verify(io.BytesIO(data), lambda _: tables) == []
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FormatError):
+            list(Reader(io.BytesIO(bytes(damaged)), tables=tables))
+        assert verify(io.BytesIO(bytes(damaged)), lambda _: tables), bit
+        assert verify(io.BytesIO(bytes(damaged))), bit
 
 
 @given(headers(), st.integers(0, 40), st.binary(min_size=1, max_size=40))
@@ -169,6 +185,48 @@ def test_a_cut_file_gives_all_its_whole_groups(n_frames: int, data: st.DataObjec
     assert reader.n_samples is None
     assert len(reader.damage) == 1
     assert reader.damage[0].n_groups is None
+
+
+@with_features
+def test_damage_in_a_file_with_features_costs_its_own_groups(entropy: bool, variable: bool) -> None:
+    data, header, tables = featured_stream(entropy=entropy, variable=variable, n_frames=60)
+    whole = list(Reader(io.BytesIO(data), tables=tables))
+    first = len(pack_header(header))
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        start = int(generator.integers(first, len(data) - end_bytes(data)))
+        stop = start + int(generator.integers(1, 40))
+        damaged = data[:start] + generator.bytes(int(generator.integers(0, 40))) + data[stop:]
+        reader = Reader(io.BytesIO(damaged), keep_going=True, tables=tables)
+        groups = list(reader)
+        check_span(header, groups)
+        same_ones = [same(a.levels, b.levels) for a, b in zip(groups, whole, strict=False)]
+        assert all(good or group.levels is None for good, group in zip(same_ones, groups, strict=True))
+        assert sum(not good for good in same_ones) <= 8  # 40 bytes of groups of 11 or more, and their ends
+        assert reader.damage or damaged == data
+
+
+@with_features
+def test_a_group_of_impossible_codes_is_lost_alone(entropy: bool, variable: bool) -> None:
+    data, header, tables = featured_stream(entropy=entropy, variable=variable, n_frames=30)
+    whole = list(Reader(io.BytesIO(data), tables=tables))
+    n_possible = 0
+    for seed in range(40):
+        payload = np.random.default_rng(seed).bytes(len(whole[1].payload or b""))
+        wrong = pack_group(header, 1, 8, payload, with_lengths=entropy)
+        right = pack_group(header, 1, 8, whole[1].payload or b"", with_lengths=entropy)
+        reader = Reader(io.BytesIO(data.replace(right, wrong)), keep_going=True, tables=tables)
+        groups = list(reader)
+        n_possible += groups[1].levels is not None
+        assert [group.levels is None for group in groups[2:]] == [False, False]
+        assert len(reader.damage) == (groups[1].levels is None)
+        if reader.damage:
+            assert (reader.damage[0].index, reader.damage[0].n_groups) == (1, 1)
+            start = len(pack_header(header)) + data[len(pack_header(header)) :].index(right)
+            assert reader.damage[0].offset == start
+            with pytest.raises(FormatError, match="group 1"):
+                list(Reader(io.BytesIO(data.replace(right, wrong)), tables=tables))
+    assert n_possible < 20
 
 
 def test_damage_is_named_with_its_place_and_time() -> None:

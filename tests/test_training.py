@@ -15,11 +15,11 @@ import torch
 from audiocodec.cli import main
 from audiocodec.errors import AudioError, CodecError, ModelError
 from audiocodec.model.codec import CodecModel
-from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
+from audiocodec.model.config import ModelConfig, QuantizerConfig, ResidualConfig, SpectralConfig
 from audiocodec.model.quantizer import ResidualQuantizer
 from audiocodec.model.store import load_model
 from audiocodec.train import losses
-from audiocodec.train.codebooks import MovingAverages, health, initialise, kmeans
+from audiocodec.train.codebooks import MovingAverages, follow_statistics, initialise, kmeans
 from audiocodec.train.data import load_clips, random_crops, read_mono, split_clips
 from audiocodec.train.loop import keep_recipe, train
 from audiocodec.train.recipe import DataConfig, Recipe, StageConfig, load_recipe
@@ -87,6 +87,60 @@ def test_idle_entries_restart_where_data_is() -> None:
     assert quantizer.levels[0].codebook[3].abs().max() < 10
 
 
+def test_crowded_entries_are_split_and_idle_ones_take_half() -> None:
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(QuantizerConfig((6,), (1,)), 2)
+    averages = MovingAverages.of(quantizer, decay=1.0, codes_per_step=60)  # decay 1: the averages stand still
+    averages.counts[0] = torch.tensor([30.0, 0.1, 12.0, 8.0, 0.0, 9.9])  # an even share is 10
+    averages.sums[0] = averages.counts[0].unsqueeze(1) * quantizer.levels[0].codebook.detach()
+    before = quantizer.levels[0].codebook.detach().clone()
+    step = quantizer(torch.randn(2, 2, 30), torch.tensor([1, 1]))
+    averages.update(quantizer, step, 0.05, torch.Generator().manual_seed(0), split_share=2.0)
+    assert averages.counts[0].tolist() == pytest.approx(
+        [15, 15, 12, 8, 0, 9.9]
+    )  # one is crowded, so one is filled
+    after = quantizer.levels[0].codebook.detach()
+    torch.testing.assert_close((after[0] + after[1]) / 2, before[0], atol=1e-4, rtol=0)
+    assert 0 < (after[0] - after[1]).norm() < 0.5
+    torch.testing.assert_close(after[[2, 3, 5]], before[[2, 3, 5]], atol=1e-4, rtol=0)
+
+
+def test_an_adaptive_codebook_comes_to_be_used() -> None:
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(QuantizerConfig((32,), (1,)), 2)
+    quantizer.levels[0].codebook.data[1:] += 100  # all but one are nowhere near
+    averages = MovingAverages.of(quantizer, decay=0.9, codes_per_step=400)
+    for _ in range(150):
+        step = quantizer(torch.randn(4, 2, 100), torch.full((4,), 1))
+        averages.update(quantizer, step, 0.03, torch.Generator().manual_seed(0), split_share=2.0)
+    assert len(step.codes.unique()) > 12
+    assert averages.counts[0].max() < 3 * averages.counts[0].mean()
+
+
+def test_statistics_of_residuals_equal_their_formulas() -> None:
+    torch.manual_seed(0)
+    model = ResidualQuantizer(QuantizerConfig((8,), (2,)), 3, ResidualConfig(normalised=True))
+    level, z = model.levels[0], 5 * torch.randn(2, 3, 40) + 1
+    pooled = np.stack([z[b, :, f : f + 2].mean(1).numpy() for b in range(2) for f in range(0, 40, 2)])
+    follow_statistics(level, z, decay=0.9)
+    np.testing.assert_allclose(level.mean.numpy(), 0.1 * pooled.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(level.deviation.numpy(), 0.9 + 0.1 * pooled.std(0), rtol=1e-4)
+
+
+def test_random_entries_are_residuals() -> None:
+    torch.manual_seed(0)
+    model = ResidualQuantizer(QuantizerConfig((64, 64), (1, 1)), 4, ResidualConfig(normalised=True))
+    z = torch.tensor([9.0, 1.0, 1.0, 0.1])[:, None] * torch.randn(4, 4, 200)
+    untouched = model.levels[1].codebook.clone()
+    initialise(model, z, torch.Generator().manual_seed(0), range(1), start="random")
+    level = model.levels[0]
+    entries = level.place(level.codebook.T[None], torch.zeros(1, 4, 64))[0].T
+    assert torch.cdist(entries, z.transpose(1, 2).flatten(0, 1)).min(1).values.max() < 1e-2  # cdist rounds
+    assert torch.equal(model.levels[1].codebook, untouched)
+    initialise(model, z, torch.Generator().manual_seed(0), range(1, 2), start="random")
+    assert not torch.equal(model.levels[1].codebook, untouched)
+
+
 def test_kmeans_finds_separate_clusters() -> None:
     generator = torch.Generator().manual_seed(0)
     centres = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10]])
@@ -109,14 +163,6 @@ def test_first_codebooks_leave_less_with_every_level() -> None:
     initialise(quantizer, z, torch.Generator().manual_seed(0))
     left = [(z - quantizer.decode(quantizer.encode(z, n))).square().mean().item() for n in (1, 2, 3)]
     assert 1 > left[0] > left[1] > left[2]
-
-
-def test_health_counts_use_and_perplexity() -> None:
-    quantizer = ResidualQuantizer(QuantizerConfig((4, 4), (1, 1)), 2)
-    codes = torch.tensor([[[0, 1, 2, 3], [1, 1, 1, 1]]])
-    even, collapsed = health(codes, quantizer)
-    assert even == {"perplexity": pytest.approx(4), "used": 1.0}
-    assert collapsed == {"perplexity": pytest.approx(1), "used": 0.25}
 
 
 def test_losses_equal_their_slow_twins() -> None:
@@ -144,6 +190,26 @@ def test_losses_equal_their_slow_twins() -> None:
     assert float(magnitudes) == pytest.approx(
         np.abs(scaled_magnitudes[0] - scaled_magnitudes[1]).mean(), rel=1e-4
     )
+
+
+def test_squared_distances_equal_their_slow_twins() -> None:
+    torch.manual_seed(0)
+    pair = [losses.spectrum(0.1 * torch.randn(1, 3000), 512) for _ in range(2)]
+    filters = losses.mel_filters(64, 512, 24000, torch.device("cpu"))
+    mels, scaled, magnitudes = [], [], []
+    for spectrum in pair:
+        values = torch.view_as_complex(spectrum).numpy()
+        power = np.abs(values) ** 2
+        mels.append(np.log10(np.maximum(np.sqrt(power + 1e-12) @ filters.numpy(), losses.MEL_FLOOR)))
+        scaled.append(values * (power + 1e-8) ** -0.25)
+        magnitudes.append((power + 1e-8) ** 0.25)
+    found = [*losses.compressed_distances(*pair, "l2"), losses.mel_distance(*pair, filters, "l2")]
+    expected = [
+        (np.abs(scaled[0] - scaled[1]) ** 2).mean() / 2,  # over both parts
+        ((magnitudes[0] - magnitudes[1]) ** 2).mean(),
+        ((mels[0] - mels[1]) ** 2).mean(),
+    ]
+    assert [float(value) for value in found] == pytest.approx(expected, rel=1e-4)
 
 
 def test_mel_filters_cover_every_bin_but_the_ends() -> None:
@@ -230,6 +296,17 @@ def test_a_recipe_that_changed_since_the_last_start_is_named(
         assert not caplog.messages
         keep_recipe(recipe, tmp_path / "recipe.json")
     assert caplog.messages == ["the recipe has changed since the run's last start: seed, loss"]
+
+
+def test_settings_that_are_new_since_a_run_began_are_no_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep_recipe(RECIPE, tmp_path / "recipe.json")
+    values = json.loads((tmp_path / "recipe.json").read_text())
+    del values["loss"]["distance"], values["codebooks"]["start"], values["model"]["attention"]
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    keep_recipe(RECIPE, tmp_path / "recipe.json")
+    assert not caplog.messages
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_another_model(
@@ -321,7 +398,7 @@ def test_a_recipe_states_only_what_differs(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("stages = []", "expected one or more"),
-        ('codebooks = {update = "emaa"}', "expected ema or gradient"),
+        ('codebooks = {update = "emaa"}', "expected ema, adaptive or gradient"),
         ('codebooks = {update = "gradient"}', "loss.codebook above 0"),
         ("data = {crop_seconds = 0.08}", "expected 0.125 or more"),
         ("optimizer = {betas = [0.8, 0.9, 0.99]}", "two values"),

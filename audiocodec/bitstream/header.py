@@ -11,6 +11,9 @@ from audiocodec.codes import MAX_LEVELS, CodeSpace, Source
 from audiocodec.errors import FormatError
 
 PREFIX_BYTES = 7
+ENTROPY_ID_BYTES = 8
+MAX_COUNT_BYTES = 2  # of one coded number of levels
+SIZED_GROUP_BYTES = 9  # of the shortest full group with feature 0 or 1, its payload not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Header:
     source: the recording; one channel is one lane, two channels are the lanes mid and side, or one lane of both.
     frames_per_group: frames of every group but the last; a multiple of every level's frames per code.
     tags: the recording's own words about itself: title, artist, ...
+    entropy_id: of the tables that the codes are entropy-coded with; None: they are raw.
+    variable: each frame has a number of levels of its own. Both need levels of one code a frame.
 
     Raises ValueError for values that a file cannot hold.
 
@@ -34,6 +39,8 @@ class Header:
     source: Source
     frames_per_group: int
     tags: Mapping[str, str] = field(default_factory=dict)
+    entropy_id: bytes | None = None
+    variable: bool = False
 
     def __post_init__(self) -> None:
         if self.source.channels not in (1, 2):
@@ -48,6 +55,12 @@ class Header:
                 raise ValueError(
                     f"{self.frames_per_group} frames per group are no multiple of {frames} per code"
                 )
+        if self.entropy_id is not None and len(self.entropy_id) != ENTROPY_ID_BYTES:
+            raise ValueError(
+                f"an id of entropy tables has {ENTROPY_ID_BYTES} bytes, not {len(self.entropy_id)}"
+            )
+        if self.sized and set(self.space.frames_per_code) != {1}:
+            raise ValueError("levels of more than one frame per code take no entropy coding or variable rate")
 
     @property
     def n_lanes(self) -> int:
@@ -58,6 +71,11 @@ class Header:
     def group_seconds(self) -> float:
         """Duration of a full group."""
         return self.frames_per_group / self.space.frame_rate
+
+    @property
+    def sized(self) -> bool:
+        """Whether the heads of groups say how long these are (features 0 and 1)."""
+        return self.entropy_id is not None or self.variable
 
     def first(self, n_q: int) -> "Header":
         """The header of the same file with its first `n_q` levels only."""
@@ -72,8 +90,23 @@ class Header:
         return tuple(map(packed_bytes, self.n_codes(n_frames), self.space.bits_per_code))
 
     def payload_bytes(self, n_frames: int) -> int:
-        """Bytes of all sections of a group of `n_frames` frames."""
+        """Bytes of all sections of a group of `n_frames` frames, raw and at all levels."""
         return self.n_lanes * sum(self.section_bytes(n_frames))
+
+    def most_payload_bytes(self, n_frames: int) -> int:
+        """The most that such a group may have with feature 0 or 1: no coded section is longer than the raw one."""
+        lengths = self.n_lanes * self.space.n_q if self.entropy_id is not None else 0
+        counts = layout.MAX_VARINT_BYTES + MAX_COUNT_BYTES * self.n_lanes * n_frames if self.variable else 0
+        return counts + lengths + self.payload_bytes(n_frames)
+
+    def least_group_bytes(self) -> int:
+        """No full group is shorter: how many can have been lost with so many bytes follows from it."""
+        raw_bytes = self.payload_bytes(self.frames_per_group)
+        if not self.sized:
+            return raw_bytes
+        if self.variable:
+            return SIZED_GROUP_BYTES + 2
+        return SIZED_GROUP_BYTES + min(raw_bytes, 2 * self.n_lanes * self.space.n_q)
 
     def max_samples(self, n_frames: int) -> int:
         """The most samples, at the source's rate, that `n_frames` frames can be the codes of.
@@ -92,7 +125,9 @@ def pack_header(header: Header) -> bytes:
     """A file's first bytes: prefix, header and CRC-32. Raises ValueError where the tags are too long."""
     levels = list(_level_runs(header.space))
     values = {
-        "features": 1 << layout.SEGMENTS if _has_segments(header.space) else 0,
+        "features": (_has_segments(header.space) << layout.SEGMENTS)
+        | (header.variable << layout.VARIABLE)
+        | ((header.entropy_id is not None) << layout.ENTROPY),
         "space_id": header.space.id,
         "sample_rate": header.space.sample_rate,
         "hop_length": header.space.hop_length,
@@ -112,6 +147,8 @@ def pack_header(header: Header) -> bytes:
             "segment_overlap": header.space.segment_overlap,
         }
         body += layout.pack(layout.SEGMENT_FIELDS, segments)
+    if header.entropy_id is not None:
+        body += layout.pack(layout.ENTROPY_FIELDS, {"entropy_id": header.entropy_id})
     if len(body) > layout.MAX_HEADER_BYTES:
         raise ValueError(f"header of {len(body)} bytes, at most {layout.MAX_HEADER_BYTES}: shorten the tags")
     prefix = {"magic": layout.MAGIC, "version": layout.VERSION, "header_bytes": len(body)}
@@ -180,8 +217,11 @@ def _unpack_body(data: bytes, at: int) -> Header:
         tag, at = layout.unpack(layout.TAG, data, at)
         tags[tag["key"]] = tag["value"]
     segments: dict[str, int] = {}
-    if values["features"]:
+    if values["features"] >> layout.SEGMENTS & 1:
         segments, at = layout.unpack(layout.SEGMENT_FIELDS, data, at)
+    entropy: dict[str, bytes] = {}
+    if values["features"] >> layout.ENTROPY & 1:
+        entropy, at = layout.unpack(layout.ENTROPY_FIELDS, data, at)
     space = CodeSpace(
         id=values["space_id"],
         model=values["model"],
@@ -193,7 +233,10 @@ def _unpack_body(data: bytes, at: int) -> Header:
         **segments,
     )
     source = Source(values["source_sample_rate"], values["lane_layout"])
-    return Header(space, source, values["frames_per_group"], tags)
+    variable = bool(values["features"] >> layout.VARIABLE & 1)
+    return Header(
+        space, source, values["frames_per_group"], tags, entropy.get("entropy_id"), variable=variable
+    )
 
 
 def _level_runs(space: CodeSpace) -> Iterator[dict[str, Any]]:
@@ -209,7 +252,8 @@ def _has_segments(space: CodeSpace) -> bool:
 
 def _refuse_features(bits: int) -> None:
     """Raise FormatError if a file needs anything that this version does not know."""
-    bits &= ~(1 << layout.SEGMENTS)
+    for known in (layout.ENTROPY, layout.VARIABLE, layout.SEGMENTS):
+        bits &= ~(1 << known)
     needed = [layout.FEATURES.get(bit, f"feature {bit}") for bit in range(8) if bits >> bit & 1]
     if needed:
         raise FormatError(f"the file has {', '.join(needed)}: made by a newer version, upgrade audiocodec")

@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audiocodec.bitstream import layout
 from audiocodec.bitstream.header import PREFIX_BYTES, Header, unpack_header, unpack_prefix
-from audiocodec.bitstream.packing import unpack_codes
 from audiocodec.bitstream.table import runs
 from audiocodec.errors import FormatError
 
 END_MARK_BYTES = 12
+LEAST_PAYLOAD_BYTES = 2  # a length and a byte
 MIN_ITEM_BYTES = 9  # no item is shorter: asking for so many at once never waits for the next item
 
 
@@ -79,6 +76,18 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedGroup:
+    """A group whose checksums hold. with_lengths: see `join_sections`; offset: of its head, in the stream."""
+
+    index: int
+    first_frame: int
+    n_frames: int
+    payload: bytes
+    with_lengths: bool
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The end of a stream: the seek table (empty where there is none) and the exact number of samples."""
 
@@ -104,7 +113,7 @@ def read_head(window: Window, header: Header) -> Head:
     window.fill(MIN_ITEM_BYTES)
     while True:
         try:
-            values, head_bytes = layout.unpack_head(window.data)
+            values, head_bytes = layout.unpack_head(window.data, sized=header.sized)
             break
         except layout.Incomplete:
             if not window.fill(len(window.data) + 1):
@@ -128,28 +137,6 @@ def read_payload(window: Window, head: Head) -> bytes:
     if not layout.crc_holds(item):
         raise FormatError("the checksum is wrong")
     return item[head.head_bytes : -layout.CRC_BYTES]
-
-
-def unpack_levels(header: Header, n_frames: int, payload: bytes) -> tuple[NDArray[np.int16], ...]:
-    """Codes of a group: per level int16 [lanes, ceil(n_frames / frames_per_code)].
-
-    Raises FormatError for a code that is not in its codebook.
-    """
-    levels = []
-    at = 0
-    sizes = zip(header.n_codes(n_frames), header.section_bytes(n_frames), strict=True)
-    for level, (n_codes, n_bytes) in enumerate(sizes):
-        codes = np.empty((header.n_lanes, n_codes), np.int16)
-        for lane in range(header.n_lanes):
-            codes[lane] = _unpack_section(
-                payload[at : at + n_bytes], n_codes, header.space.bits_per_code[level]
-            )
-            at += n_bytes
-        if codes.max() >= header.space.codebook_sizes[level]:
-            size = header.space.codebook_sizes[level]
-            raise FormatError(f"level {level} has code {codes.max()}, its codebook has {size} entries")
-        levels.append(codes)
-    return tuple(levels)
 
 
 def unpack_end(payload: bytes, end_bytes: int) -> End:
@@ -182,26 +169,28 @@ def read_end(window: Window, header: Header) -> End | None:
         return None
 
 
-def _unpack_section(data: bytes, n_codes: int, bits: int) -> NDArray[np.int16]:
-    """One raw section, with its errors as FormatError."""
-    try:
-        return unpack_codes(data, n_codes, bits)
-    except ValueError as error:
-        raise FormatError(f"impossible section: {error}") from None
-
-
 def _payload_bytes(header: Header, values: dict[str, Any]) -> int:
     """Bytes between an item's head and its CRC-32. Raises FormatError for a length above its limit."""
     match values["marker"]:
         case layout.GROUP:
-            return header.payload_bytes(header.frames_per_group)
+            return _group_bytes(header, header.frames_per_group, values)
         case layout.SHORT_GROUP:
-            return header.payload_bytes(_within("frames", values["n_frames"], 1, header.frames_per_group - 1))
+            return _group_bytes(
+                header, _within("frames", values["n_frames"], 1, header.frames_per_group - 1), values
+            )
         case layout.CHUNK:
             return _within("bytes in a chunk", values["payload_bytes"], 0, layout.MAX_CHUNK_BYTES)
         case _:
             table_bytes = _within("bytes in a table", values["table_bytes"], 0, layout.MAX_TABLE_BYTES)
             return table_bytes + END_MARK_BYTES
+
+
+def _group_bytes(header: Header, n_frames: int, values: dict[str, Any]) -> int:
+    """Bytes of a group's payload."""
+    if not values.get("payload_bytes") and not header.variable:
+        return header.payload_bytes(n_frames)
+    most = header.most_payload_bytes(n_frames)
+    return _within("bytes in a group", values["payload_bytes"], LEAST_PAYLOAD_BYTES, most)
 
 
 def _within(name: str, value: int, lowest: int, highest: int) -> int:

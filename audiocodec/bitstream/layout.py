@@ -24,14 +24,14 @@ SHORT_GROUP = ord("g")
 CHUNK = ord("C")
 END = ord("E")
 
-# Features: bits of a header's `features`. This version knows one of them and refuses files that have any other.
+# Features: bits of a header's `features`. This version knows three of them and refuses files that have any other.
 FEATURES = {
     0: "entropy-coded sections",
     1: "a number of levels that varies from frame to frame",
     2: "side values in each group",
     3: "lanes of several channels or in overlapping segments",
 }
-SEGMENTS = 3  # the one feature that this version knows
+ENTROPY, VARIABLE, SEGMENTS = 0, 1, 3  # those that this version knows
 
 # Limits: every length is held against one of these before memory is taken for it.
 MAX_FRAMES_PER_GROUP = 1 << 13
@@ -67,7 +67,7 @@ HEADER = (
     Field(
         "features",
         "B",
-        "what a reader must understand to read on, one bit each: 0, or 8 with the fields on segments",
+        "what a reader must understand to read on, one bit each; without any, 0",
     ),
     Field("space_id", "16s", "id of the code space: what the codes mean"),
     Field("sample_rate", "varint", "Hz of the coded lanes"),
@@ -97,6 +97,7 @@ SEGMENT_FIELDS = (
     Field("lane_channels", "B", "1: as `lane_layout` says; 2: one lane, which is left and right"),
     Field("segment_overlap", "varint", "samples that neighbouring segments share; 0: there are no segments"),
 )
+ENTROPY_FIELDS = (Field("entropy_id", "8s", "id of the tables that the entropy coder needs"),)
 GROUP_HEAD = (
     _MARKER,
     Field("index", "varint", "number of the group, from 0"),
@@ -108,6 +109,11 @@ SHORT_GROUP_HEAD = (
     Field("n_frames", "varint", "frames in it: at least 1, fewer than frames_per_group"),
     _HEAD_CRC,
 )
+_PAYLOAD_BYTES = Field(
+    "payload_bytes", "varint", "bytes between head and CRC-32; 0: raw sections, as without feature 0"
+)
+SIZED_GROUP_HEAD = (*GROUP_HEAD[:-1], _PAYLOAD_BYTES, _HEAD_CRC)
+SIZED_SHORT_GROUP_HEAD = (*SHORT_GROUP_HEAD[:-1], _PAYLOAD_BYTES, _HEAD_CRC)
 CHUNK_HEAD = (
     _MARKER,
     Field("kind", "4s", "what the chunk is; a reader that does not know it skips the chunk"),
@@ -127,13 +133,11 @@ END_MARK = (
     Field("n_samples", "Q", "samples of the recording, per channel, at its own rate"),
     Field("end_bytes", "I", "bytes from the marker `E` to the end of the file"),
 )
-ENTROPY = (  # reserved: nothing writes these yet
-    Field("entropy_method", "B", "how sections are coded; 0 is raw"),
-    Field("entropy_table_id", "16s", "id of the table the entropy coder needs"),
-)
+LENGTH = (Field("n_bytes", "varint", "bytes of the coded section that follows; 0: a raw section follows"),)
 CRC = (Field("crc32", "I", "CRC-32 of all bytes from the marker (in the header: from the magic) up to here"),)
 
 HEADS = {GROUP: GROUP_HEAD, SHORT_GROUP: SHORT_GROUP_HEAD, CHUNK: CHUNK_HEAD, END: END_HEAD}
+SIZED_HEADS = HEADS | {GROUP: SIZED_GROUP_HEAD, SHORT_GROUP: SIZED_SHORT_GROUP_HEAD}
 
 TABLES = {
     "Prefix": PREFIX,
@@ -142,14 +146,17 @@ TABLES = {
     "Tags": TAGS,
     "Tag": TAG,
     "Feature 3, after the tags": SEGMENT_FIELDS,
+    "Feature 0, after the tags and what feature 3 adds": ENTROPY_FIELDS,
     "Head of a full group": GROUP_HEAD,
     "Head of a shorter last group": SHORT_GROUP_HEAD,
+    "Head of a full group, with feature 0 or 1": SIZED_GROUP_HEAD,
+    "Head of a shorter last group, with feature 0 or 1": SIZED_SHORT_GROUP_HEAD,
+    "Before a section, with feature 0": LENGTH,
     "Head of a chunk": CHUNK_HEAD,
     "Head of the end": END_HEAD,
     "Run of the seek table": TABLE_RUN,
     "End mark": END_MARK,
     "Check": CRC,
-    "Reserved for feature 0, after the tags": ENTROPY,
 }
 
 
@@ -180,14 +187,14 @@ def unpack(fields: Iterable[Field], data: bytes | bytearray, at: int = 0) -> tup
     return values, at
 
 
-def pack_head(marker: int, **values: object) -> bytes:
-    """Head of a group, a chunk or the end, with its CRC-16."""
-    head = pack(HEADS[marker][:-1], {"marker": marker, **values})
+def pack_head(marker: int, *, sized: bool = False, **values: object) -> bytes:
+    """Head of a group, a chunk or the end, with its CRC-16. sized: the file has feature 0 or 1."""
+    head = pack((SIZED_HEADS if sized else HEADS)[marker][:-1], {"marker": marker, **values})
     return head + struct.pack("<H", crc16(head))
 
 
-def unpack_head(data: bytes | bytearray, at: int = 0) -> tuple[dict[str, Any], int]:
-    """Read the head that starts at `at`: its values, and its length in bytes.
+def unpack_head(data: bytes | bytearray, at: int = 0, *, sized: bool = False) -> tuple[dict[str, Any], int]:
+    """Read the head that starts at `at`: its values, and its length in bytes. sized: the file has feature 0 or 1.
 
     Raises Incomplete where more bytes are needed, FormatError where no head stands there.
     """
@@ -196,7 +203,7 @@ def unpack_head(data: bytes | bytearray, at: int = 0) -> tuple[dict[str, Any], i
     if data[at] not in HEADS:
         raise FormatError(f"no group, chunk or end mark starts with byte 0x{data[at]:02x}")
     try:
-        values, end = unpack(HEADS[data[at]], data, at)
+        values, end = unpack((SIZED_HEADS if sized else HEADS)[data[at]], data, at)
     except ValueError as error:
         raise FormatError(f"damaged head: {error}") from None
     if values["head_crc"] != crc16(data[at : end - 2]):

@@ -4,25 +4,34 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audiocodec.bitstream import layout
+from audiocodec.bitstream.entropy import EntropyTables
+from audiocodec.bitstream.header import Header
 from audiocodec.bitstream.items import (
     End,
+    PackedGroup,
     Window,
     read_end,
     read_head,
     read_header,
     read_payload,
     unpack_end,
-    unpack_levels,
 )
 from audiocodec.bitstream.records import Damage, Group
+from audiocodec.bitstream.sections import Sections, checked_tables, split_sections, unpack_sections
 from audiocodec.bitstream.table import TableBuilder, locate
 from audiocodec.errors import FormatError
 
 MAX_LOST_SECONDS = 3600  # in all; a file whose groups jump further ahead is not believed
+MAX_LOST_FRAMES = 1 << 20  # nor one that has an absurd number of frames in that time
 MAX_DAMAGE_RECORDS = 1000  # so that the record of damage cannot fill the memory
 SEARCH_STEP_BYTES = 4096
 SEARCH_EFFORT = 8  # bytes that may be checked in vain per byte that is searched
+
+FindTables = Callable[[Header], EntropyTables | None]
 
 _GROUP_OR_END = re.compile(b"[GgE]")
 
@@ -33,7 +42,9 @@ class Reader:
     file: open binary file or pipe; it stays the caller's to close. Short reads are fine.
     keep_going: yield lost groups with `levels=None` and go on at the next whole one; `.damage` has the list.
         Without it any damage, and bytes that are missing or too many, raise FormatError.
-    unpack: with False the codes are left packed, and groups have a `payload` only.
+    unpack: with False the codes are left packed, and groups have `sections` only; it may be changed on the way.
+    tables: of the entropy coder, or how to find them (None: they are not here). Asked for at the first coded section
+        that is to be unpacked, which raises ModelError without them, and where the file names others.
     on_chunk: called with kind and payload of every optional chunk; without it they are skipped.
 
     header: what the file says about itself. n_samples: the recording's length, known after the last group,
@@ -59,17 +70,21 @@ class Reader:
         *,
         keep_going: bool = False,
         unpack: bool = True,
+        tables: EntropyTables | FindTables | None = None,
         on_chunk: Callable[[bytes, bytes], None] | None = None,
     ) -> None:
         self.keep_going = keep_going
-        self._unpack = unpack
+        self.unpack = unpack
+        self._tables = tables
+        self._checked_tables: EntropyTables | None = None
         self._on_chunk = on_chunk
         self.n_samples: int | None = None
         self.damage: list[Damage] = []
         self._window = Window(file)
         self.header = read_header(self._window)
         self._header_bytes = self._window.offset
-        self._lost_frames_left = int(MAX_LOST_SECONDS * self.header.space.frame_rate)
+        lost_frames = int(MAX_LOST_SECONDS * self.header.space.frame_rate)
+        self._lost_frames_left = min(lost_frames, MAX_LOST_FRAMES)
         self._bytes_checked = 0  # in searches, perhaps in vain
         self._restart(0)
 
@@ -77,6 +92,11 @@ class Reader:
     def n_bytes(self) -> int:
         """Bytes read so far; after the last group, the length of the stream."""
         return self._window.offset
+
+    @property
+    def table(self) -> bytes:
+        """The seek table of the groups read so far; empty where it would be too long, or these are not all."""
+        return self._table.table() if self._table is not None else b""
 
     def __iter__(self) -> Iterator[Group]:
         """The groups from here on. A second loop goes on where the first one stopped."""
@@ -97,8 +117,12 @@ class Reader:
                 self._restart(0)
         elif index < self._next_index:
             raise ValueError(f"frame {frame} has gone by, and the input cannot seek: open it again")
-        while self._next_index < index and next(self._groups, None) is not None:
-            pass
+        unpack, self.unpack = self.unpack, False  # what is passed over stays packed
+        try:
+            while self._next_index < index and next(self._groups, None) is not None:
+                pass
+        finally:
+            self.unpack = unpack
 
     def end(self) -> End | None:
         """The end of a file that can seek, read ahead of time; None where no undamaged one stands."""
@@ -142,7 +166,25 @@ class Reader:
                 yield self._counted(Group(self._next_index, self._n_frames, n_lost, None, None))
             if isinstance(item, End):
                 return self._finish(item)
-            yield self._counted(item)
+            yield self._counted(self._opened(item))
+
+    def _opened(self, packed: PackedGroup) -> Group:
+        """The group with its codes; a lost one where these are impossible, though the checksums hold."""
+        index, first_frame, n_frames = packed.index, packed.first_frame, packed.n_frames
+        try:
+            sections = split_sections(self.header, n_frames, packed.payload, with_lengths=packed.with_lengths)
+            levels = self._unpacked(sections) if self.unpack else None
+        except FormatError as error:
+            self._complain(str(error), at=packed.offset, n_groups=1)
+            return Group(index, first_frame, n_frames, None, None)
+        return Group(index, first_frame, n_frames, levels, packed.payload, sections.counts, sections)
+
+    def _unpacked(self, sections: Sections) -> tuple[NDArray[np.int16], ...]:
+        """The codes of a group."""
+        if sections.any_coded and self._checked_tables is None:
+            found = self._tables(self.header) if callable(self._tables) else self._tables
+            self._checked_tables = checked_tables(self.header, found)
+        return unpack_sections(self.header, sections, self._checked_tables)
 
     def _counted(self, group: Group) -> Group:
         """The group, after it is counted as gone by."""
@@ -150,7 +192,7 @@ class Reader:
         self._n_frames = group.first_frame + group.n_frames
         return group
 
-    def _next_item(self) -> Group | End | None:
+    def _next_item(self) -> PackedGroup | End | None:
         """The next group or the end, taken out of the window; None where a damaged stream has no more."""
         while True:
             try:
@@ -159,12 +201,12 @@ class Reader:
                 return self._recover(str(error))
             self._window.skip(n_bytes)
             if item is not None:
-                if self._table is not None and isinstance(item, Group):
+                if self._table is not None and isinstance(item, PackedGroup):
                     self._table.add(self._window.offset - self._group_start)
                 self._group_start = self._window.offset
                 return item
 
-    def _check(self, most_lost: int) -> tuple[Group | End | None, int]:
+    def _check(self, most_lost: int) -> tuple[PackedGroup | End | None, int]:
         """What stands at the window's start, and its bytes; the window keeps it. None stands for a chunk.
 
         Raises FormatError where it is damaged, or does not go on after the groups so far with at most
@@ -187,23 +229,27 @@ class Reader:
                 raise FormatError("the seek table names other groups than the file has: some were lost")
             return end, head.item_bytes
         frames = self.header.frames_per_group
-        n_frames = head.values.get("n_frames", frames)
-        levels = unpack_levels(self.header, n_frames, payload) if self._unpack else None
-        return Group(index, index * frames, n_frames, levels, payload), head.item_bytes
+        return PackedGroup(
+            index,
+            index * frames,
+            head.values.get("n_frames", frames),
+            payload,
+            self.header.entropy_id is not None and head.values["payload_bytes"] > 0,
+            self._window.offset,
+        ), head.item_bytes
 
-    def _recover(self, reason: str) -> Group | End | None:
+    def _recover(self, reason: str) -> PackedGroup | End | None:
         """Find the next whole group, or the end, behind a damaged place; record what was lost in between.
 
         Raises FormatError, with the place, unless the reader keeps going.
         """
         start = self._window.offset
         if not self.keep_going:
-            damage = self._damage(start, 1, reason)
-            raise FormatError(f"{damage}: get another copy, or decode what is whole with --keep-going")
+            self._complain(reason, at=start, n_groups=1)
         self._table = None
         item = self._search(start)
         frames = self.header.frames_per_group
-        if isinstance(item, Group):
+        if isinstance(item, PackedGroup):
             n_lost = item.index - self._next_index
             self._gap_end = item.first_frame
         elif isinstance(item, End):
@@ -217,7 +263,7 @@ class Reader:
         self._record(self._damage(start, n_lost, reason))
         return item
 
-    def _search(self, start: int) -> Group | End | None:
+    def _search(self, start: int) -> PackedGroup | End | None:
         """Go byte by byte to the next whole group or the end, and take it out of the window; None at the end of input.
 
         A false head can make the reader check many bytes in vain. Where that gets out of hand, as only
@@ -246,7 +292,7 @@ class Reader:
 
     def _most_lost_within(self, start: int) -> int:
         """Full groups that the bytes from `start` to the window can have held."""
-        return (self._window.offset - start) // self.header.payload_bytes(self.header.frames_per_group) + 1
+        return (self._window.offset - start) // self.header.least_group_bytes() + 1
 
     def _most_lost(self, start: int) -> int:
         """Most groups that are believed to be lost between `start` and the window, with lost bytes."""
@@ -262,9 +308,9 @@ class Reader:
         if self._window.fill(1):
             self._complain("more bytes follow after the end mark")
 
-    def _complain(self, reason: str) -> None:
-        """Record damage that costs no group; raise it as FormatError unless the reader keeps going."""
-        damage = self._damage(self._window.offset, 0, reason)
+    def _complain(self, reason: str, *, at: int | None = None, n_groups: int = 0) -> None:
+        """Record damage that costs `n_groups`, by default right here; or raise it, unless the reader keeps going."""
+        damage = self._damage(self._window.offset if at is None else at, n_groups, reason)
         if not self.keep_going:
             raise FormatError(f"{damage}: get another copy, or decode what is whole with --keep-going")
         self._record(damage)

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocodec.bitstream.sections import Sections
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """One group: `n_frames` frames from `first_frame` on.
 
     levels: per level int16 [lanes, ceil(n_frames / frames_per_code)]; None where the group was lost,
-    or the reader does not unpack. payload: its sections as the file has them; None where it was lost.
+    or the reader does not unpack. payload: what stands between its head and its checksum; None where it was lost.
+    counts: levels of each frame, uint8 [lanes, n_frames], whose other codes are 0; None where all have all levels.
+    sections: the payload's parts, still packed.
     """
 
     index: int
@@ -19,6 +23,8 @@ class Group:
     n_frames: int
     levels: tuple[NDArray[np.int16], ...] | None
     payload: bytes | None
+    counts: NDArray[np.uint8] | None = None
+    sections: Sections | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ def runs(table: bytes) -> Iterator[tuple[int, int]]:
             run, at = layout.unpack(layout.TABLE_RUN, table, at)
         except (ValueError, layout.Incomplete) as error:
             raise FormatError(f"impossible seek table: {str(error) or 'it ends inside a run'}") from None
+        if not run["n_groups"] or not run["group_bytes"]:
+            raise FormatError("impossible seek table: a run of no groups, or of no bytes")
         yield run["n_groups"], run["group_bytes"]
 
 

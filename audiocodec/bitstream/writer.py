@@ -8,15 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocodec.bitstream import layout
+from audiocodec.bitstream.entropy import EntropyTables
 from audiocodec.bitstream.header import Header, pack_header
-from audiocodec.bitstream.packing import pack_codes
+from audiocodec.bitstream.sections import Sections, fits, join_sections, pack_sections
 from audiocodec.bitstream.table import TableBuilder
 
 
 class Writer:
     """Writes one stream into an open binary file, which stays the caller's to close.
 
-    file: anything with `write`; header: written at once. n_groups, n_frames, n_bytes: written so far.
+    file: anything with `write`; header: written at once; tables: those that the header names, where it names any.
+    n_groups, n_frames, n_bytes: written so far.
     Memory is constant, but for the seek table: no bytes for a further group of the same length,
     a few bytes for one of another length.
 
@@ -33,9 +35,13 @@ class Writer:
     295
     """
 
-    def __init__(self, file: BinaryIO, header: Header) -> None:
+    def __init__(self, file: BinaryIO, header: Header, tables: EntropyTables | None = None) -> None:
+        if header.entropy_id != (None if tables is None else tables.id):
+            raise ValueError("the header names other entropy tables than the writer has")
+        if tables is not None and not fits(header, tables):
+            raise ValueError(f"entropy tables for codebooks {tables.codebook_sizes}: expected the header's")
         self.header = header
-        self._file = file
+        self._file, self._tables = file, tables
         self._table = TableBuilder()
         self.n_groups = 0
         self.n_frames = 0
@@ -43,11 +49,25 @@ class Writer:
         self.n_bytes = 0
         self._send(pack_header(header))
 
-    def write(self, n_frames: int, levels: Sequence[NDArray[np.int16]], *, flush: bool = False) -> None:
+    @property
+    def table(self) -> bytes:
+        """The seek table of the groups so far; empty where it would be too long."""
+        return self._table.table()
+
+    def write(
+        self,
+        n_frames: int,
+        levels: Sequence[NDArray[np.int16]],
+        counts: NDArray[np.uint8] | None = None,
+        *,
+        flush: bool = False,
+    ) -> None:
         """Write one group.
 
         n_frames: frames in it, 1 to frames_per_group; only the last group may have fewer than frames_per_group.
         levels: per level int16 [lanes, ceil(n_frames / frames_per_code)].
+        counts: uint8 [lanes, n_frames], levels of each frame, where the header says that they vary; the codes of
+        others are 0.
         flush: hand the bytes on at once, for live streams.
         Raises ValueError for codes of another shape or outside their codebook, and after a shorter group.
         """
@@ -55,7 +75,8 @@ class Writer:
             raise ValueError(
                 "the stream has had its last group: only the last may be shorter than the others"
             )
-        group = pack_group(self.header, self.n_groups, n_frames, pack_levels(self.header, n_frames, levels))
+        sections = pack_sections(self.header, n_frames, levels, counts, self._tables)
+        group = join_group(self.header, self.n_groups, sections)
         self._send(group)
         self._table.add(len(group))
         self.n_groups += 1
@@ -90,33 +111,23 @@ def send(file: BinaryIO, data: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def pack_levels(header: Header, n_frames: int, levels: Sequence[NDArray[np.int16]]) -> bytes:
-    """All sections of a group: the levels, coarsest first, and of each level its lanes.
-
-    levels: per level int16 [lanes, ceil(n_frames / frames_per_code)]. Raises ValueError if they are not.
-    """
-    if not 1 <= n_frames <= header.frames_per_group:
-        raise ValueError(f"a group of {n_frames} frames: expected 1 to {header.frames_per_group}")
-    if len(levels) != header.space.n_q:
-        raise ValueError(f"{len(levels)} levels: the header promises {header.space.n_q}")
-    sections = []
-    for level, n_codes in enumerate(header.n_codes(n_frames)):
-        codes, size = levels[level], header.space.codebook_sizes[level]
-        if codes.shape != (header.n_lanes, n_codes) or codes.dtype != np.int16:
-            raise ValueError(
-                f"level {level}: {codes.dtype} {list(codes.shape)}, expected int16 {[header.n_lanes, n_codes]}"
-            )
-        if codes.min() < 0 or codes.max() >= size:
-            raise ValueError(f"level {level}: codes {codes.min()} to {codes.max()}, expected 0 to {size - 1}")
-        sections += [pack_codes(lane, header.space.bits_per_code[level]) for lane in codes]
-    return b"".join(sections)
+def join_group(header: Header, index: int, sections: Sections) -> bytes:
+    """A whole group of these sections."""
+    payload, with_lengths = join_sections(header, sections)
+    return pack_group(header, index, sections.n_frames, payload, with_lengths=with_lengths)
 
 
-def pack_group(header: Header, index: int, n_frames: int, payload: bytes) -> bytes:
-    """A whole group: head, sections, CRC-32."""
-    if n_frames == header.frames_per_group:
-        return layout.with_crc(layout.pack_head(layout.GROUP, index=index), payload)
-    return layout.with_crc(layout.pack_head(layout.SHORT_GROUP, index=index, n_frames=n_frames), payload)
+def pack_group(
+    header: Header, index: int, n_frames: int, payload: bytes, *, with_lengths: bool = False
+) -> bytes:
+    """A whole group: head, payload, CRC-32. with_lengths: as `join_sections` says."""
+    values = {"index": index}
+    marker = layout.GROUP
+    if n_frames < header.frames_per_group:
+        marker, values = layout.SHORT_GROUP, values | {"n_frames": n_frames}
+    if header.sized:
+        values |= {"payload_bytes": len(payload) if with_lengths or header.variable else 0}
+    return layout.with_crc(layout.pack_head(marker, sized=header.sized, **values), payload)
 
 
 def pack_end(table: bytes, n_samples: int) -> bytes:

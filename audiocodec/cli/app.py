@@ -12,7 +12,21 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.core import TyperCommand
 
-from audiocodec.cli import bench, decode, drop, encode, info, models, tokenize, train, verify
+from audiocodec.cli import (
+    bench,
+    codebooks,
+    decode,
+    drop,
+    encode,
+    generate,
+    info,
+    models,
+    recode,
+    tables,
+    tokenize,
+    train,
+    verify,
+)
 from audiocodec.cli.console import Console
 from audiocodec.cli.exits import CLOSED_PIPE, INTERRUPTED, TERMINATED, WRONG_USAGE, UsageError
 
@@ -23,9 +37,13 @@ VERBS = {
     "info": info,
     "verify": verify,
     "drop": drop,
+    "recode": recode,
     "tokenize": tokenize,
     "models": models,
     "train": train,
+    "tables": tables,
+    "codebooks": codebooks,
+    "generate": generate,
     "bench": bench,
 }
 EXAMPLES = """\b

@@ -32,7 +32,7 @@ from audiocodec.cli.plan import (
 if TYPE_CHECKING:
     from audiocodec.codec import Codec
     from audiocodec.codes import CodeSpace
-    from audiocodec.files import Decoding
+    from audiocodec.decoding import Decoding
 
 USAGE = "INPUT.rq [OUTPUT] [OPTIONS]"
 EXAMPLES = """\b
@@ -227,7 +227,7 @@ class Models:
 def _decode(job: Job, models: Models, wishes: Wishes, console: Console) -> Facts:
     """Decodes one input; the facts about it."""
     from audiocodec.audio import AudioWriter
-    from audiocodec.files import Decoding, decode_to
+    from audiocodec.decoding import Decoding, decode_to
 
     codec = models.for_file(job.source, wishes)
     begun = time.perf_counter()

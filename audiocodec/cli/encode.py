@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 USAGE = "INPUT [OUTPUT.rq] [OPTIONS]"
 EXAMPLES = """\b
 Examples:
-  codec encode talk.wav --kbps 3
+  codec encode talk.wav --kbps 3 --vbr
   codec encode music/ extra.flac -o coded/
 """
 JSON_KEYS = {
@@ -46,7 +46,8 @@ JSON_KEYS = {
     "duration_seconds": "duration of the recording",
     "sample_rate": "of the recording, in Hz",
     "channels": "of the recording, 1 or 2",
-    "levels": "levels of codes",
+    "levels": "levels of codes; with variable bitrate, the most that a frame may have",
+    "variable": "whether the number of levels varies from frame to frame",
     "kbps": "rate of the whole file",
     "codes_kbps": "rate of the codes alone",
     "bytes": "length of the file",
@@ -57,12 +58,17 @@ JSON_KEYS = {
 }
 
 
+MAX_QUALITY = 8  # as of so many levels; a model of fewer says so itself
+
+
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the options say about each file."""
 
     kbps: float | None
     n_q: int | None
+    quality: float | None
+    vbr: bool
     live: bool
     verify: bool
     overwrite: bool
@@ -80,6 +86,15 @@ def run(
     levels: Annotated[
         int | None, typer.Option("-n", "--levels", metavar="N", help="Levels of codes, instead of a rate.")
     ] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option(
+            "--quality", metavar="Q", help="Variable bitrate, as good as Q levels: 1 to 8, also fractions."
+        ),
+    ] = None,
+    vbr: Annotated[
+        bool, typer.Option("--vbr", help="Variable bitrate that is --kbps on average, the whole file.")
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option("-m", "--model", metavar="NAME|DIR", help="Another model than the default one."),
@@ -109,8 +124,8 @@ def run(
     files below them, in the same structure. `-` is standard input or output.
     """
     console = console_of(context, quiet=quiet)
-    _check_levels(kbps, levels)
-    wishes = Wishes(kbps, levels, live, verify, force, _raw_format(raw, rate, channels))
+    wishes = Wishes(kbps, levels, quality, vbr, live, verify, force, _raw_format(raw, rate, channels))
+    _check_rate(wishes)
     from audiocodec.audio import OUTPUT_SUFFIXES
 
     suffixes = RAW_SUFFIXES if raw else OUTPUT_SUFFIXES
@@ -123,19 +138,27 @@ def run(
         jobs,
         check_all=lambda: check_output_dir(output_dir, jobs),
         check=lambda job: _check(job, wishes),
-        load=lambda: _load(model, levels),
+        load=lambda: _load(model, wishes),
         work=lambda job, codec: _encode(job, codec, wishes, console),
     )
 
 
-def _check_levels(kbps: float | None, levels: int | None) -> None:
-    """Raises UsageError for what no model can do."""
-    if kbps is not None and levels is not None:
-        raise UsageError("--kbps and --levels say the same thing: give one of them")
-    if kbps is not None and not (kbps > 0 and math.isfinite(kbps)):
-        raise UsageError(f"--kbps {kbps:g}: expected more than 0")
-    if levels is not None and levels < 1:
-        raise UsageError(f"--levels {levels}: expected 1 or more")
+def _check_rate(wishes: Wishes) -> None:
+    """Raises UsageError for what no model can do, and for wishes that contradict each other."""
+    given = {"--kbps": wishes.kbps, "--levels": wishes.n_q, "--quality": wishes.quality}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} say the same thing: give one of them")
+    if wishes.vbr and wishes.kbps is None:
+        raise UsageError("--vbr needs --kbps, the rate on average; --quality has variable bitrate by itself")
+    if wishes.live and (wishes.vbr or wishes.quality is not None):
+        raise UsageError("--live has constant bitrate: leave it out, or --quality and --vbr")
+    if wishes.kbps is not None and not (wishes.kbps > 0 and math.isfinite(wishes.kbps)):
+        raise UsageError(f"--kbps {wishes.kbps:g}: expected more than 0")
+    if wishes.n_q is not None and wishes.n_q < 1:
+        raise UsageError(f"--levels {wishes.n_q}: expected 1 or more")
+    if wishes.quality is not None and not 1 <= wishes.quality <= MAX_QUALITY:
+        raise UsageError(f"--quality {wishes.quality:g}: expected 1 to {MAX_QUALITY}")
 
 
 def _raw_format(raw: bool, rate: int | None, channels: int | None) -> "RawFormat | None":
@@ -170,37 +193,53 @@ def _check(job: Job, wishes: Wishes) -> None:
     check_target(job, overwrite=wishes.overwrite)
 
 
-def _load(model: str | None, levels: int | None) -> "Codec":
-    """The model that -m names, or the default one. Raises ValueError if it has not so many levels."""
+def _load(model: str | None, wishes: Wishes) -> "Codec":
+    """The model that -m names, or the default one. Raises ValueError if it cannot do what is wished."""
     from audiocodec.codec import load
     from audiocodec.model.catalogue import DEFAULT_MODEL
 
     prepare_torch()
     codec = load(DEFAULT_MODEL if model is None else model)
-    codec.space.first(codec.space.n_q if levels is None else levels)
+    codec.space.first(codec.space.n_q if wishes.n_q is None else wishes.n_q)
+    if wishes.vbr or wishes.quality is not None:
+        codec.check_variable(wishes.quality)
     return codec
 
 
 def _encode(job: Job, codec: "Codec", wishes: Wishes, console: Console) -> Facts:
     """Codes one input; the facts about it."""
     from audiocodec.audio import AudioReader
-    from audiocodec.files import choose_levels, encode_stream
+    from audiocodec.encoding import encode_as
 
     begun = time.perf_counter()
     source = sys.stdin.buffer if job.source == PIPE else job.source
-    with AudioReader(source, raw=wishes.raw) as reader:
-        n_q = choose_levels(codec, reader.channels, kbps=wishes.kbps, n_q=wishes.n_q)
-        with (
-            _output(job.target, codec, wishes) as file,
-            console.progress(shown(job.source), _stated_seconds(reader)) as progress,
-        ):
-            info = encode_stream(codec, reader, file, n_q=n_q, live=wishes.live, progress=progress)
+    with (
+        AudioReader(source, raw=wishes.raw) as reader,
+        _output(job.target, codec, wishes) as file,
+        console.progress(shown(job.source), _stated_seconds(reader)) as progress,
+    ):
+        info = encode_as(
+            codec,
+            reader,
+            file,
+            kbps=wishes.kbps,
+            n_q=wishes.n_q,
+            quality=wishes.quality,
+            vbr=wishes.vbr,
+            live=wishes.live,
+            progress=progress,
+        )
     seconds = time.perf_counter() - begun
     console.say(
-        f"{job.label}  {clock(info.duration_seconds)}  {info.kbps:.1f} kbps  {size(info.file_bytes)}  "
+        f"{job.label}  {clock(info.duration_seconds)}  {_rate(info)}  {size(info.file_bytes)}  "
         f"{times(info.duration_seconds, seconds)}"
     )
     return _facts(job, info, seconds)
+
+
+def _rate(info: "StreamInfo") -> str:
+    """The rate of the whole file; variable bitrate may be far below a kbit/s."""
+    return f"{info.kbps:.2f} kbps variable" if info.header.variable else f"{info.kbps:.1f} kbps"
 
 
 def _stated_seconds(reader: "AudioReader") -> float | None:
@@ -225,7 +264,7 @@ def _output(target: str, codec: "Codec", wishes: Wishes) -> Iterator[BinaryIO]:
 
 def _verify(path: Path, codec: "Codec") -> None:
     """Raises FormatError unless all checksums hold and decoding gives as many samples as were coded."""
-    from audiocodec.files import Decoding
+    from audiocodec.decoding import Decoding
     from audiocodec.tools import open_input, verify_file
 
     faults = verify_file(path)
@@ -248,6 +287,7 @@ def _facts(job: Job, info: "StreamInfo", seconds: float) -> Facts:
         "sample_rate": header.source.sample_rate,
         "channels": header.source.channels,
         "levels": header.space.n_q,
+        "variable": header.variable,
         "kbps": round(info.kbps, 4),
         "codes_kbps": round(info.codes_kbps, 4),
         "bytes": info.file_bytes,

@@ -5,9 +5,10 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,9 @@ from audiocodec.cli.options import Quiet, console_of
 from audiocodec.errors import CodecError
 
 if TYPE_CHECKING:
+    from audiocodec.prior.recipe import PriorRecipe
     from audiocodec.train.loop import Progress
+    from audiocodec.train.recipe import Recipe
 
 USAGE = "RECIPE --data PATH... [OPTIONS]"
 EXAMPLES = """\b
@@ -68,16 +71,17 @@ def run(
     show: Annotated[bool, typer.Option("--show", help="Print the whole recipe as TOML, and exit.")] = False,
     quiet: Quiet = False,
 ) -> int:
-    """Train a model from a recipe.
+    """Train a model, or a prior over a model's codes, from a recipe.
 
     RECIPE is a .toml file, or the folder of a recipe.toml. The run's folder gets checkpoints, metrics,
-    spectrograms, and model/, which -m takes. Ctrl-C stops a run; --resume goes on with it.
+    spectrograms, and model/, which -m takes; or prior/. Ctrl-C stops a run; --resume goes on with it.
     """
     console = console_of(context, quiet=quiet)
     _check_options(device, threads, max_minutes)
+    from audiocodec.prior.recipe import is_prior_recipe, load_prior_recipe
     from audiocodec.train.recipe import load_recipe
 
-    loaded = load_recipe(recipe)
+    loaded = load_prior_recipe(recipe) if is_prior_recipe(recipe) else load_recipe(recipe)
     if show:
         print(to_toml(asdict(loaded)), end="")
         return 0
@@ -85,12 +89,9 @@ def run(
     folder = Path("runs") / loaded.name if out is None else out
 
     _check_device(device)
-    from audiocodec.train.loop import train
-
     logging.getLogger("audiocodec").setLevel(logging.INFO)
     with _interruption() as interrupted:
-        model = train(
-            loaded,
+        model = _training_of(loaded)(
             sources,
             folder,
             valid=valid,
@@ -106,6 +107,19 @@ def run(
         return INTERRUPTED
     console.say(f"{recipe} -> {model}")
     return 0
+
+
+def _training_of(recipe: "Recipe | PriorRecipe") -> Callable[..., Path]:
+    """What trains a recipe, given the rest of its arguments."""
+    from audiocodec.train.recipe import Recipe
+
+    if isinstance(recipe, Recipe):
+        from audiocodec.train.loop import train
+
+        return partial(train, recipe)
+    from audiocodec.prior.training import train_prior
+
+    return partial(train_prior, recipe)
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocodec.bitstream import Header, Writer
 from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.errors import FormatError
+from audiocodec.tools import find_tables
 
 MAX_TAG_BYTES = 4096
 SEGMENTS = {"lane_channels": 1, "segment_overlap": 0}  # facts that few models have, and their usual values
@@ -31,7 +31,8 @@ class Tokenised:
             return self
         if not 1 <= n_q <= self.codes.n_q:
             raise ValueError(f"{n_q} levels asked for, item {self.key} has {self.codes.n_q}")
-        return replace(self, codes=replace(self.codes, levels=self.codes.levels[:n_q]))
+        counts = None if self.codes.counts is None else np.minimum(self.codes.counts, n_q).astype(np.uint8)
+        return replace(self, codes=replace(self.codes, levels=self.codes.levels[:n_q], counts=counts))
 
 
 def facts_of(item: Tokenised) -> dict[str, Any]:
@@ -77,18 +78,21 @@ def from_facts(key: str, facts: Mapping[str, Any], levels: tuple[NDArray[np.int1
     return Tokenised(key, codes, info, {})
 
 
-def rq_bytes(item: Tokenised) -> bytes:
-    """The item as a `.rq` file: the one that `codec encode` makes of the same recording."""
-    from audiocodec.files import GROUP_BLOCKS, GroupWriter
-    from audiocodec.stream import file_block_frames
+def rq_bytes(item: Tokenised, *, coded: bool = False) -> bytes:
+    """The item as a `.rq` file of raw codes.
+
+    coded: entropy-coded where the model is a shipped one, so that it is the file that `codec encode` makes of the same
+    recording. Codes of another model stay raw: whoever reads a shard may not have its tables.
+    """
+    from audiocodec.encoding import open_groups
 
     codes = item.codes
     assert codes.n_samples is not None, "items are whole recordings"
     space = codes.space.first(codes.n_q)
     tags = {key: text for key, text in item.tags.items() if len(text.encode()) <= MAX_TAG_BYTES}
+    tables = find_tables(space) if coded else None
     file = io.BytesIO()
-    header = Header(space, codes.source, GROUP_BLOCKS * file_block_frames(space), tags)
-    groups = GroupWriter(Writer(file, header), flush=False)
+    groups = open_groups(file, space, codes.source, tags, tables=tables, variable=codes.counts is not None)
     groups.write(codes)
     groups.finish(codes.n_samples)
     return file.getvalue()

@@ -18,6 +18,7 @@ from audiocodec.codes import Codes
 from audiocodec.corpus.items import Tokenised, facts_of, from_facts, rq_bytes
 from audiocodec.corpus.parquet import read_parquet, write_parquet
 from audiocodec.errors import CodecError, FormatError
+from audiocodec.tools import find_tables
 
 KINDS = ("tar", "parquet", "rq")
 TAR_END_BYTES = 2 * tarfile.BLOCKSIZE  # zeros that end every archive
@@ -40,7 +41,7 @@ def write_shard(path: Path, kind: str, items: Iterable[Tokenised]) -> None:
         write_parquet(path, items)
     elif kind == "rq":
         for item in items:
-            (path / f"{item.key}.rq").write_bytes(rq_bytes(item))
+            (path / f"{item.key}.rq").write_bytes(rq_bytes(item, coded=True))
     else:
         raise ValueError(f"{kind}: no kind of shard; expected one of {', '.join(KINDS)}")
 
@@ -147,12 +148,16 @@ def _tar_item(archive: tarfile.TarFile, key: str, members: Mapping[str, tarfile.
 def _read_rq(path: Path) -> Tokenised:
     """One `.rq` file of a folder; where it came from stands in the manifest only."""
     with path.open("rb") as file:
-        reader = Reader(file)
+        reader = Reader(file, tables=lambda header: find_tables(header.space))
         groups = list(reader)
         header = reader.header
     empty = [np.zeros((header.n_lanes, 0), np.int16) for _ in range(header.space.n_q)]
     parts = [empty, *(list(group.levels or ()) for group in groups)]
     levels = tuple(np.concatenate(level, axis=1) for level in zip(*parts, strict=True))
     n_frames = sum(group.n_frames for group in groups)
-    codes = Codes(header.space, header.source, n_frames, levels, reader.n_samples)
+    counts = None
+    if header.variable:
+        empty_counts = np.zeros((header.n_lanes, 0), np.uint8)
+        counts = np.concatenate([empty_counts, *(group.counts for group in groups)], axis=1)
+    codes = Codes(header.space, header.source, n_frames, levels, reader.n_samples, counts)
     return Tokenised(path.stem, codes, {}, header.tags)

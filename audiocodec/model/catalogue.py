@@ -8,6 +8,7 @@ DEFAULT_MODEL = "general-24khz-2"
 FORMER = {"general-24khz-1": "commit 1a08285"}  # defaults that are no longer shipped, and what has them
 SHIPPED = Path(__file__).parent.parent / "models"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TABLES = "entropy.npz"  # of the entropy coder; a model may be without
 
 
 def shipped_models() -> list[str]:

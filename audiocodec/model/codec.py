@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiocodec.codes import CODE_SPACE_ID_BYTES, CodeSpace
-from audiocodec.model.config import ModelConfig
+from audiocodec.errors import ModelError
+from audiocodec.model.config import ModelConfig, ResidualConfig
 from audiocodec.model.decoder import build_decoder
 from audiocodec.model.encoder import build_encoder
+from audiocodec.model.gaussian import Gaussian, GaussianBottleneck
 from audiocodec.model.layers import CodecState
-from audiocodec.model.quantizer import Quantized, ResidualQuantizer
+from audiocodec.model.quantizer import Quantized, build_quantizer
 
 
 class EncoderOutput(NamedTuple):
@@ -31,17 +33,18 @@ class DecoderOutput(NamedTuple):
 
 
 class TrainingOutput(NamedTuple):
-    """audio [B, 1, T] (lagging `delay` samples), latents [B, D, F], and the quantizer's part if it was on."""
+    """audio [B, 1, T] (lagging `delay` samples), latents [B, D, F], and the bottleneck's part if it was on."""
 
     audio: Tensor
     latents: Tensor
     quantized: Quantized | None
+    gaussian: Gaussian | None
 
 
 class CodecModel(nn.Module):
     """The neural codec of one mono lane; what it is made of is `config`.
 
-    It is a `BlockModel`; more than that, a batch of whole clips is one call.
+    It is a `VariableModel`; more than that, a batch of whole clips is one call.
 
     >>> model = CodecModel(ModelConfig()).eval()
     >>> codes = model.encode(torch.zeros(1, 1, 24000), n_q=4).audio_codes
@@ -53,7 +56,8 @@ class CodecModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = build_encoder(config)
-        self.quantizer = ResidualQuantizer(config.quantizer, config.latent_dim)
+        self.quantizer = build_quantizer(config)
+        self.gaussian = GaussianBottleneck(config.latent_dim) if config.bottleneck == "gaussian" else None
         self.decoder = build_decoder(config)
 
     @property
@@ -75,8 +79,10 @@ class CodecModel(nn.Module):
         """What the model's codes mean. Its id is a hash of the facts and codebooks that decoding depends on.
 
         A decoder that is trained further on the same codebooks keeps it; any other quantizer has another one.
+        Raises ModelError for a model without codes.
         """
         config, quantizer = self.config, self.config.quantizer
+        self._check_levels(None)
         facts = {
             "sample_rate": config.sample_rate,
             "hop_length": config.hop_length,
@@ -84,9 +90,11 @@ class CodecModel(nn.Module):
             "latent_dim": config.latent_dim,
             "quantizer": asdict(quantizer),
         }
+        if config.residual != ResidualConfig():
+            facts["residual"] = asdict(config.residual)
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        for level in self.quantizer.levels:
-            digest.update(level.codebook.detach().cpu().float().numpy().astype("<f4").tobytes())
+        for tensor in self.quantizer.tensors():
+            digest.update(tensor.detach().cpu().float().numpy().astype("<f4").tobytes())
         return CodeSpace(
             id=digest.digest()[:CODE_SPACE_ID_BYTES],
             model=config.name,
@@ -117,6 +125,22 @@ class CodecModel(nn.Module):
     def decode_block(self, codes: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
         """The next codes [B, n_q, F] -> audio [B, 1, F * hop_length] that lags `config.delay` samples, state."""
         audio, state = self.decoder(self.quantizer.decode(codes), state)
+        return audio, state
+
+    @torch.inference_mode()
+    def silence(self) -> Tensor:
+        """What stands for a frame without levels: decoder input [1, C, 1], as a second of digital silence leads to."""
+        n_frames = round(self.config.sample_rate / self.config.hop_length)
+        audio = torch.zeros(1, 1, n_frames * self.config.hop_length, device=self.device)
+        latents: Tensor = self.encoder(audio, self.encoder_state(1))[0]
+        return self.quantizer.bypass(latents[..., -1:])
+
+    def decode_variable(
+        self, codes: Tensor, counts: Tensor, silence: Tensor, state: CodecState
+    ) -> tuple[Tensor, CodecState]:
+        """As `decode_block`, with the first `counts` [B, F] levels of each frame; one of none is `silence`."""
+        quantized = self.quantizer.decode(codes, counts) + silence * (counts == 0).unsqueeze(1)
+        audio, state = self.decoder(quantized, state)
         return audio, state
 
     @torch.inference_mode()
@@ -166,24 +190,42 @@ class CodecModel(nn.Module):
         return DecoderOutput(audio[..., self.config.delay :][..., :length])
 
     def forward(
-        self, audio: Tensor, n_q: Tensor | None, *, noise: float = 0.0, noisy: Tensor | None = None
+        self,
+        audio: Tensor,
+        n_q: Tensor | None,
+        *,
+        noise: float = 0.0,
+        noisy: Tensor | None = None,
+        levels: int | None = None,
+        temperature: float = 0.0,
     ) -> TrainingOutput:
         """Training pass on crops [B, 1, F * hop_length].
 
         n_q [B]: levels of each item; None leaves the quantizer out. noise: deviation of Gaussian noise that
-        is added to the latents (which are normalised to 1) when the quantizer is out. noisy [B]: items that get
-        noise in place of their quantization error.
+        is added to the latents (which are normalised to 1) when there are no codes. noisy [B]: items that get
+        noise in place of their quantization error. levels, temperature: see `ResidualQuantizer`.
+        A Gaussian bottleneck gives samples in training mode, else means.
         """
-        batch_size = len(audio)
-        latents, _ = self.encoder(audio, self.encoder.initial_state(batch_size))
-        quantized = None if n_q is None else self.quantizer(latents, n_q, noisy)
-        bottleneck = latents if quantized is None else quantized.quantized
-        if quantized is None and noise > 0:
-            bottleneck = latents + noise * torch.randn_like(latents)
-        decoded, _ = self.decoder(bottleneck, self.decoder.initial_state(batch_size))
-        return TrainingOutput(decoded, latents, quantized)
+        latents, _ = self.encoder(audio, self.encoder.initial_state(len(audio)))
+        quantized = gaussian = None
+        if n_q is not None:
+            quantized = self.quantizer(latents, n_q, noisy, levels=levels, temperature=temperature)
+            bottleneck = quantized.quantized
+        elif self.gaussian is not None:
+            gaussian = self.gaussian(latents)
+            bottleneck = gaussian.sample() if self.training else gaussian.mean
+        else:
+            disturbed = latents + noise * torch.randn_like(latents) if noise > 0 else latents
+            bottleneck = self.quantizer.bypass(disturbed)
+        decoded, _ = self.decoder(bottleneck, self.decoder.initial_state(len(audio)))
+        return TrainingOutput(decoded, latents, quantized, gaussian)
 
     def _check_levels(self, n_q: int | None) -> int:
+        if not self.config.has_codes:
+            raise ModelError(
+                f"model {self.config.name!r} has no codes (its bottleneck is {self.config.bottleneck!r}): "
+                "take one with a quantizer"
+            )
         n_q = self.quantizer.n_q if n_q is None else n_q
         if not 1 <= n_q <= self.quantizer.n_q:
             raise ValueError(f"{n_q} levels asked for: this model has 1 to {self.quantizer.n_q}")

@@ -48,11 +48,35 @@ class QuantizerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ResidualConfig:
+    """How the quantizer's levels work together.
+
+    combine: the decoder gets the "sum" of their entries, or "concat": those of each level in channels of their own.
+    normalised: residuals get mean 0 and deviation 1 before they are looked up (statistics of each level and dimension,
+    kept in the model), and entries the opposite.
+    gated: entries are multiplied by a factor that is computed from those of the levels before; all at one frame rate.
+    """
+
+    combine: str = "sum"
+    normalised: bool = False
+    gated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionConfig:
+    """Self-attention at the frame rate, in encoder and decoder: over the last `span` frames; 0 for none."""
+
+    span: int = 0
+    heads: int = 4
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Everything that `CodecModel` is built from.
 
     sample_rate in Hz; hop_length in samples per frame; lookahead in samples: how far the encoder sees
     ahead of the sample it codes, beyond what the transform itself needs. transform is "spectral" or "strided".
+    bottleneck is "quantized"; or, for models without codes, "none" or "gaussian" (a VAE's).
     """
 
     name: str = "unnamed"
@@ -61,38 +85,47 @@ class ModelConfig:
     lookahead: int = 320
     latent_dim: int = 64
     transform: str = "spectral"
+    bottleneck: str = "quantized"
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
     strided: StridedConfig = field(default_factory=StridedConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    residual: ResidualConfig = field(default_factory=ResidualConfig)
 
     def __post_init__(self) -> None:
-        for part in (self, self.spectral, self.strided):
+        for part in (self, self.spectral, self.strided, self.attention):
             _check_sizes(part)
-        sizes, frames = self.quantizer.codebook_sizes, self.quantizer.frames_per_code
+        _check_quantizer(self.quantizer)
+        for name, value, known in (
+            ("transform", self.transform, ("spectral", "strided")),
+            ("bottleneck", self.bottleneck, ("quantized", "none", "gaussian")),
+            ("combine", self.residual.combine, ("sum", "concat")),
+        ):
+            _check(value in known, f"{name} {value!r}: expected {' or '.join(known)}")
         _check(
-            len(sizes) == len(frames) > 0, "codebook_sizes and frames_per_code need one value per level each"
+            self.has_codes or self.residual == ResidualConfig(),
+            f"settings of residual need levels, and a bottleneck {self.bottleneck!r} has none",
         )
-        _check(all(2 <= size <= 32768 for size in sizes), f"codebook sizes {sizes}: expected 2 to 32768")
-        # each level's span must divide the coarser one's, so that any cut into blocks of the coarsest fits all
-        spans = itertools.pairwise(frames)
-        _check(min(frames) >= 1, f"frames_per_code {frames}: expected 1 or more")
-        _check(
-            all(a % b == 0 for a, b in spans), f"frames_per_code {frames}: each must divide the one before"
-        )
-        _check(
-            self.transform in ("spectral", "strided"), f"transform {self.transform!r}: spectral or strided"
-        )
-        if self.transform == "spectral":
-            window, hop = self.spectral.window_length, self.hop_length
-            _check(
-                window % hop == 0 and window >= 2 * hop,
-                f"window {window}: a multiple of hop {hop}, from 2 on",
-            )
-        else:
-            product = math.prod(self.strided.strides)
-            _check(
-                product == self.hop_length, f"strides multiply to {product}, hop_length is {self.hop_length}"
-            )
+        one_rate = set(self.quantizer.frames_per_code) == {1}
+        _check(one_rate or not self.residual.gated, "gated levels need frames_per_code 1 for all")
+        _check_transform(self)
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether there is a quantizer."""
+        return self.bottleneck == "quantized"
+
+    @property
+    def decoder_channels(self) -> int:
+        """Channels that the decoder is given for each frame."""
+        n_parts = len(self.quantizer.codebook_sizes) if self.residual.combine == "concat" else 1
+        return n_parts * self.latent_dim
+
+    @property
+    def attention_dim(self) -> int:
+        """Channels where attention is."""
+        strided = self.strided
+        return self.spectral.dim if self.transform == "spectral" else strided.channels << len(strided.strides)
 
     @property
     def delay(self) -> int:
@@ -106,12 +139,36 @@ class ModelConfig:
         return 1000 * (self.hop_length + self.delay) / self.sample_rate
 
 
+def _check_transform(config: ModelConfig) -> None:
+    """The transform's sizes fit the hop length, and the attention's heads its channels."""
+    hop, window = config.hop_length, config.spectral.window_length
+    if config.transform == "spectral":
+        whole = window % hop == 0 and window >= 2 * hop
+        _check(whole, f"window {window}: a multiple of hop {hop}, from 2 on")
+    else:
+        product = math.prod(config.strided.strides)
+        _check(product == hop, f"strides multiply to {product}, hop_length is {hop}")
+    dim, heads = config.attention_dim, config.attention.heads
+    if config.attention.span > 0:
+        _check(dim % heads == 0, f"attention: {dim} channels do not divide into {heads} heads")
+
+
+def _check_quantizer(quantizer: QuantizerConfig) -> None:
+    """Sizes are in range; slow levels come first, and a cut into blocks of the slowest one's fits all others."""
+    sizes, frames = quantizer.codebook_sizes, quantizer.frames_per_code
+    _check(len(sizes) == len(frames) > 0, "codebook_sizes and frames_per_code need one value per level each")
+    _check(all(2 <= size <= 32768 for size in sizes), f"codebook sizes {sizes}: expected 2 to 32768")
+    _check(min(frames) >= 1, f"frames_per_code {frames}: expected 1 or more")
+    spans = itertools.pairwise(frames)
+    _check(all(a % b == 0 for a, b in spans), f"frames_per_code {frames}: each must divide the one before")
+
+
 def _check_sizes(config: Any) -> None:
-    """Every number is a size, and 1 or more; but the look-ahead may be none."""
+    """Every number is a size, and 1 or more; but look-ahead and span of the attention may be none."""
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         numbers = value if isinstance(value, tuple) else (value,)
-        least = 0 if item.name == "lookahead" else 1
+        least = 0 if item.name in ("lookahead", "span") else 1
         for number in numbers:
             _check(
                 not isinstance(number, int) or number >= least,

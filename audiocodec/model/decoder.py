@@ -1,11 +1,11 @@
-"""Decoders: quantized latents [B, D, F] -> audio [B, 1, F * hop_length], in blocks, with explicit state."""
+"""Decoders: quantized latents [B, decoder_channels, F] -> audio [B, 1, F * hop_length], in blocks, explicit state."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiocodec.model.config import ModelConfig, SpectralConfig
-from audiocodec.model.encoder import analysis_window, convnext_stack
+from audiocodec.model.config import ModelConfig
+from audiocodec.model.encoder import analysis_window, attention_layers, convnext_stack
 from audiocodec.model.layers import (
     CausalConv1d,
     CausalConvTranspose1d,
@@ -28,16 +28,16 @@ class SpectralDecoder(nn.Module):
 
     window: Tensor
 
-    def __init__(self, config: SpectralConfig, hop_length: int, latent_dim: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.hop_length = hop_length
-        window = analysis_window(config.window_length)
+        self.hop_length, window_length = config.hop_length, config.spectral.window_length
         # the squared windows add up to window_length / (2 hop_length) everywhere
-        self.register_buffer("window", window * (2 * hop_length / config.window_length), persistent=False)
-        self.blocks = convnext_stack(latent_dim, config)
-        self.norm = nn.LayerNorm(config.dim)
-        n_bins = config.window_length // 2 + 1
-        self.head = nn.Linear(config.dim, 3 * n_bins)
+        window = analysis_window(window_length) * (2 * self.hop_length / window_length)
+        self.register_buffer("window", window, persistent=False)
+        self.blocks = convnext_stack(config.decoder_channels, config)
+        self.norm = nn.LayerNorm(config.spectral.dim)
+        n_bins = window_length // 2 + 1
+        self.head = nn.Linear(config.spectral.dim, 3 * n_bins)
         nn.init.constant_(self.head.bias[:n_bins], START_LOG_MAGNITUDE)
 
     @property
@@ -76,7 +76,8 @@ class StridedDecoder(nn.Module):
         super().__init__()
         strided = config.strided
         channels = strided.channels * 2 ** len(strided.strides)
-        layers: list[nn.Module] = [CausalConv1d(config.latent_dim, channels, strided.kernel_size)]
+        layers: list[nn.Module] = [CausalConv1d(config.decoder_channels, channels, strided.kernel_size)]
+        layers += attention_layers(channels, config.attention)
         for stride in reversed(strided.strides):
             layers += [CausalConvTranspose1d(channels, channels // 2, 2 * stride, stride=stride)]
             channels //= 2
@@ -100,5 +101,5 @@ class StridedDecoder(nn.Module):
 def build_decoder(config: ModelConfig) -> SpectralDecoder | StridedDecoder:
     """The decoder that `config` describes."""
     if config.transform == "spectral":
-        return SpectralDecoder(config.spectral, config.hop_length, config.latent_dim)
+        return SpectralDecoder(config)
     return StridedDecoder(config)

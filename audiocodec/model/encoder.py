@@ -4,8 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiocodec.model.config import ModelConfig, SpectralConfig
-from audiocodec.model.layers import CausalConv1d, CausalSequence, CodecState, ConvNeXtBlock, ResidualUnit
+from audiocodec.model.config import AttentionConfig, ModelConfig
+from audiocodec.model.layers import (
+    CausalAttention,
+    CausalConv1d,
+    CausalSequence,
+    CodecState,
+    ConvNeXtBlock,
+    ResidualUnit,
+)
 
 
 def analysis_window(length: int) -> Tensor:
@@ -13,13 +20,20 @@ def analysis_window(length: int) -> Tensor:
     return torch.hann_window(length, periodic=True).sqrt()
 
 
-def convnext_stack(in_channels: int, config: SpectralConfig) -> CausalSequence:
-    """A causal convolution to `dim` channels and ConvNeXt blocks: [B, in_channels, F] -> [B, dim, F]."""
-    scale = 1 / config.n_blocks
+def attention_layers(dim: int, config: AttentionConfig) -> list[nn.Module]:
+    """The attention at the frame rate, if there is any."""
+    return [CausalAttention(dim, config.heads, config.span)] if config.span > 0 else []
+
+
+def convnext_stack(in_channels: int, config: ModelConfig) -> CausalSequence:
+    """A causal convolution to `dim` channels, ConvNeXt blocks, attention: [B, in_channels, F] -> [B, dim, F]."""
+    spectral = config.spectral
+    dim, scale = spectral.dim, 1 / spectral.n_blocks
     blocks = [
-        ConvNeXtBlock(config.dim, config.kernel_size, config.expansion, scale) for _ in range(config.n_blocks)
+        ConvNeXtBlock(dim, spectral.kernel_size, spectral.expansion, scale) for _ in range(spectral.n_blocks)
     ]
-    return CausalSequence([CausalConv1d(in_channels, config.dim, config.embed_kernel_size), *blocks])
+    first = CausalConv1d(in_channels, dim, spectral.embed_kernel_size)
+    return CausalSequence([first, *blocks, *attention_layers(dim, config.attention)])
 
 
 class SpectralEncoder(nn.Module):
@@ -31,15 +45,16 @@ class SpectralEncoder(nn.Module):
 
     window: Tensor
 
-    def __init__(self, config: SpectralConfig, hop_length: int, latent_dim: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.hop_length = hop_length
-        self.register_buffer("window", analysis_window(config.window_length), persistent=False)
-        n_bins = config.window_length // 2 + 1
+        spectral = config.spectral
+        self.hop_length = config.hop_length
+        self.register_buffer("window", analysis_window(spectral.window_length), persistent=False)
+        n_bins = spectral.window_length // 2 + 1
         # the frame to code lies `lookahead` back, so the first layer mixes neighbouring frames whole
         self.blocks = convnext_stack(3 * n_bins, config)
-        self.norm = nn.LayerNorm(config.dim)
-        self.project = nn.Linear(config.dim, latent_dim)
+        self.norm = nn.LayerNorm(spectral.dim)
+        self.project = nn.Linear(spectral.dim, config.latent_dim)
 
     def initial_state(self, batch_size: int) -> CodecState:
         overlap = len(self.window) - self.hop_length
@@ -78,6 +93,7 @@ class StridedEncoder(nn.Module):
             layers += [ResidualUnit(channels, 3, dilation) for dilation in strided.dilations]
             layers += [CausalConv1d(channels, 2 * channels, 2 * stride, stride=stride)]
             channels *= 2
+        layers += attention_layers(channels, config.attention)
         self.layers = CausalSequence([*layers, CausalConv1d(channels, config.latent_dim, 3)])
 
     def initial_state(self, batch_size: int) -> CodecState:
@@ -93,5 +109,5 @@ class StridedEncoder(nn.Module):
 def build_encoder(config: ModelConfig) -> SpectralEncoder | StridedEncoder:
     """The encoder that `config` describes."""
     if config.transform == "spectral":
-        return SpectralEncoder(config.spectral, config.hop_length, config.latent_dim)
+        return SpectralEncoder(config)
     return StridedEncoder(config)

@@ -111,6 +111,43 @@ class ResidualUnit(nn.Module):
         return x + self.pointwise(F.elu(y)), state
 
 
+class CausalAttention(nn.Module):
+    """Self-attention of each frame over the last `span` frames, itself included, added to the input.
+
+    x [B, D, F], state [B, D, span - 1]: the frames before -> y [B, D, F], state. As before a convolution's first
+    block, the frames before the first one are zeros. Each head has a learned bias for each distance.
+    Sources: Vaswani et al. 2017, eq. 1; Raffel et al. 2020, section 2.1 (relative position biases).
+    """
+
+    def __init__(self, dim: int, heads: int, span: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.project = nn.Linear(dim, 3 * dim)
+        self.merge = nn.Linear(dim, dim)
+        self.bias = nn.Parameter(torch.zeros(heads, span))
+
+    @property
+    def context(self) -> int:
+        """Frames before the current one that it sees."""
+        return self.bias.shape[1] - 1
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.bias.new_zeros(batch_size, self.merge.in_features, self.context)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        seen = torch.cat([state.to(x.dtype), x], dim=-1)
+        queries, keys, values = self.project(self.norm(seen.transpose(1, 2))).chunk(3, dim=-1)
+        n_heads, span = self.bias.shape
+        queries = queries[:, self.context :].unflatten(-1, (n_heads, -1))  # [B, F, heads, D / heads]
+        keys, values = (
+            part.unfold(1, span, 1).unflatten(2, (n_heads, -1)) for part in (keys, values)
+        )  # [B, F, heads, D / heads, span]
+        scores = torch.einsum("bfhd,bfhds->bfhs", queries, keys) / math.sqrt(queries.shape[-1]) + self.bias
+        attended = torch.einsum("bfhs,bfhds->bfhd", scores.softmax(dim=-1).to(values.dtype), values)
+        y = x + self.merge(attended.flatten(2)).transpose(1, 2)
+        return y, seen[..., seen.shape[-1] - self.context :]
+
+
 States = tuple[Tensor, ...]
 
 
@@ -137,7 +174,7 @@ class CausalSequence(nn.Module):
             if isinstance(module, CausalConvTranspose1d):
                 reach += Fraction(module.overlap, upsampling * module.stride)
                 upsampling *= module.stride
-            elif isinstance(module, CausalConv1d):
+            elif isinstance(module, CausalConv1d | CausalAttention):
                 reach += Fraction(module.context, upsampling)
         return math.ceil(reach)
 

@@ -48,6 +48,21 @@ class BlockModel(Protocol):
 
 
 @runtime_checkable
+class VariableModel(BlockModel, Protocol):
+    """A model whose frames may each have a number of levels of their own, and none for silence."""
+
+    def silence(self) -> Tensor:
+        """What stands for a frame without levels: the latents [1, D, 1] of digital silence."""
+        ...
+
+    def decode_variable(
+        self, codes: Tensor, counts: Tensor, silence: Tensor, state: Any, /
+    ) -> tuple[Tensor, Any]:
+        """As `decode_block`, with the first `counts` [B, F] levels of each frame."""
+        ...
+
+
+@runtime_checkable
 class LookAheadModel(BlockModel, Protocol):
     """A model that is not causal: it holds frames back until it has heard what follows them.
 

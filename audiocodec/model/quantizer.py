@@ -3,6 +3,9 @@
 With z the latents and C_n the codebook of level n (docs/MODEL.md):
 
     r_0 = z;   q_n = nearest entry of C_n to r_(n-1);   r_n = r_(n-1) - q_n;   decoder input = sum of q_n
+
+That is the default. `ResidualConfig` can bring residuals to one scale before they are looked up, multiply entries by a
+gate, and hand them to the decoder side by side. Codes mean what they mean by the codebooks and those few numbers.
 """
 
 from typing import NamedTuple, cast
@@ -11,23 +14,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiocodec.model.config import QuantizerConfig
+from audiocodec.model.config import ModelConfig, QuantizerConfig, ResidualConfig
+
+PLAIN = ResidualConfig()
+
+
+def distances(frames: Tensor, codebook: Tensor) -> Tensor:
+    """Squared distances of frames [..., D] from entries [K, D], less |frame|^2, which is the same for every entry.
+
+    Float32 whatever autocast says: [..., K].
+    """
+    with torch.autocast(frames.device.type, enabled=False):
+        return codebook.float().square().sum(1) - 2 * frames.float() @ codebook.float().T
 
 
 def nearest(residual: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest entry of `codebook` for every frame.
 
     residual [B, D, F], codebook [K, D] -> codes [B, F] (int64, 0..K-1). Ties go to the lowest code.
-    Distances are float32 whatever autocast says. Source: van den Oord et al. 2017, eq. 1.
+    Source: van den Oord et al. 2017, eq. 1.
 
     >>> nearest(torch.tensor([[[0.9, -2.0]]]), torch.tensor([[-1.0], [1.0]]))
     tensor([[1, 0]])
     """
-    with torch.autocast(residual.device.type, enabled=False):
-        frames = residual.float().transpose(1, 2)
-        # |r - e|^2 without |r|^2, which is the same for every entry
-        distances = codebook.float().square().sum(1) - 2 * frames @ codebook.float().T
-        return distances.argmin(dim=-1)
+    return distances(residual.transpose(1, 2), codebook).argmin(dim=-1)
+
+
+def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
+    """The value of `quantized`, with its gradient handed to the latents (and none to the codebooks).
+
+    Written as q + (z - sg(z)) it would have the same value, and the codebooks would get the gradient as well.
+    """
+    return latents + (quantized - latents).detach()
 
 
 def substitute_noise(latents: Tensor, quantized: Tensor) -> Tensor:
@@ -44,31 +62,88 @@ def substitute_noise(latents: Tensor, quantized: Tensor) -> Tensor:
 
 
 class VectorQuantizer(nn.Module):
-    """One level: a codebook [K, D], looked up once every `frames_per_code` frames."""
+    """One level: a codebook [K, D], looked up once every `frames_per_code` frames.
 
-    def __init__(self, codebook_size: int, dim: int, frames_per_code: int) -> None:
+    An entry e stands for mean + deviation * gate * e: `mean` and `deviation` [D] are there if `normalised`, and the
+    gate, a number from 0 to 2 for each code, if `gated`. `below` [B, D, F] is the sum of the levels before this one.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int,
+        dim: int,
+        frames_per_code: int,
+        *,
+        normalised: bool = False,
+        gated: bool = False,
+    ) -> None:
         super().__init__()
         self.frames_per_code = frames_per_code
         self.codebook = nn.Parameter(torch.randn(codebook_size, dim))
+        self.mean = nn.Parameter(torch.zeros(dim), requires_grad=False) if normalised else None
+        self.deviation = nn.Parameter(torch.ones(dim), requires_grad=False) if normalised else None
+        self.gate = nn.Linear(dim, 1) if gated else None
+        if self.gate is not None:
+            nn.init.zeros_(self.gate.weight)
+            nn.init.zeros_(self.gate.bias)
 
     def pool(self, residual: Tensor) -> Tensor:
         """residual [B, D, F] -> [B, D, F / frames_per_code]: the mean over the frames that share a code."""
         return F.avg_pool1d(residual, self.frames_per_code) if self.frames_per_code > 1 else residual
 
-    def encode(self, residual: Tensor) -> Tensor:
-        """residual [B, D, F] -> codes [B, F]; frames that share a code repeat it."""
-        return nearest(self.pool(residual), self.codebook).repeat_interleave(self.frames_per_code, dim=1)
+    def normalise(self, residual: Tensor) -> Tensor:
+        """residual [B, D, F] -> the same at mean 0 and deviation 1, where the level is `normalised`."""
+        if self.mean is None or self.deviation is None:
+            return residual
+        return (residual - self.mean[:, None]) / self.deviation[:, None]
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """codes [B, F] -> entries [B, D, F]."""
-        return F.embedding(codes, self.codebook).transpose(1, 2)
+    def gates(self, below: Tensor) -> Tensor | float:
+        """Factors of the entries [B, 1, F]; 1 to begin with, and where the level is not `gated`."""
+        if self.gate is None:
+            return 1.0
+        with torch.autocast(below.device.type, enabled=False):
+            return 2 * torch.sigmoid(self.gate(below.float().transpose(1, 2))).transpose(1, 2)
+
+    def units(self, residual: Tensor, below: Tensor) -> Tensor:
+        """residual [B, D, F] -> what is looked up, [B, D, F / frames_per_code]."""
+        pooled = self.normalise(self.pool(residual))
+        return pooled if self.gate is None else pooled / self.gates(below)
+
+    def encode(self, residual: Tensor, below: Tensor) -> Tensor:
+        """residual [B, D, F] -> codes [B, F]; frames that share a code repeat it."""
+        codes = nearest(self.units(residual, below), self.codebook)
+        return codes.repeat_interleave(self.frames_per_code, dim=1)
+
+    def decode(self, codes: Tensor, below: Tensor) -> Tensor:
+        """codes [B, F] -> what their entries stand for, [B, D, F]."""
+        return self.place(F.embedding(codes, self.codebook).transpose(1, 2), below)
+
+    def blend(self, residual: Tensor, below: Tensor, temperature: float) -> Tensor:
+        """Soft assignment: all entries, weighted by softmax(-|r - e|^2 / temperature). residual [B, D, F] -> [B, D, F].
+
+        The nearest one as the temperature goes to 0. Source: Agustsson et al. 2017, eq. 3.
+        """
+        frames = self.units(residual, below).transpose(1, 2)
+        weights = (-distances(frames, self.codebook) / temperature).softmax(dim=-1)
+        with torch.autocast(residual.device.type, enabled=False):
+            entries = (weights @ self.codebook).transpose(1, 2)
+        return self.place(entries.repeat_interleave(self.frames_per_code, dim=-1), below)
+
+    def place(self, entries: Tensor, below: Tensor) -> Tensor:
+        """Entries [B, D, F] -> what they stand for: the opposite of `units`."""
+        if self.gate is not None:
+            entries = entries * self.gates(below)
+        if self.mean is not None and self.deviation is not None:
+            entries = entries * self.deviation[:, None] + self.mean[:, None]
+        return entries
 
 
 class Quantized(NamedTuple):
     """What the quantizer makes of latents [B, D, F] in training.
 
-    quantized [B, D, F]: straight-through sum of the levels that each item uses, or latents with noise in its place.
-    codes [B, n_q, F]; residuals [B, n_q, D, F]: what each level was given, detached.
+    quantized [B, decoder_channels, F]: straight-through entries of the levels that each item uses, or latents with
+    noise in their place.
+    codes [B, n, F]; residuals [B, n, D, F]: what each of the n trained levels was given, detached.
     codebook_loss, commitment_loss: mean squared distances, mean over the levels.
     """
 
@@ -82,55 +157,122 @@ class Quantized(NamedTuple):
 class ResidualQuantizer(nn.Module):
     """Levels one after another, each coding what those before it left. Source: Zeghidour et al. 2021, alg. 1."""
 
-    def __init__(self, config: QuantizerConfig, dim: int) -> None:
+    def __init__(self, config: QuantizerConfig, dim: int, residual: ResidualConfig = PLAIN) -> None:
         super().__init__()
         shapes = zip(config.codebook_sizes, config.frames_per_code, strict=True)
-        levels = [VectorQuantizer(size, dim, frames) for size, frames in shapes]
+        flags = {"normalised": residual.normalised, "gated": residual.gated}
+        levels = [VectorQuantizer(size, dim, frames, **flags) for size, frames in shapes]
         self.levels = cast(list[VectorQuantizer], nn.ModuleList(levels))
+        self.combine = residual.combine
 
     @property
     def n_q(self) -> int:
         """Number of levels."""
         return len(self.levels)
 
+    def tensors(self) -> list[Tensor]:
+        """What the codes' meaning depends on: each level's codebook, then its statistics and gate if it has them."""
+        return [tensor for level in self.levels for tensor in level.state_dict().values()]
+
     def encode(self, latents: Tensor, n_q: int) -> Tensor:
         """latents [B, D, F] -> codes [B, n_q, F] (int64); F is a multiple of the coarsest level's frames_per_code."""
-        residual, codes = latents, []
+        residual, below, codes = latents, torch.zeros_like(latents), []
         for level in self.levels[:n_q]:
-            codes.append(level.encode(residual))
-            residual = residual - level.decode(codes[-1])
+            codes.append(level.encode(residual, below))
+            entry = level.decode(codes[-1], below)
+            residual, below = residual - entry, below + entry
         return torch.stack(codes, dim=1)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """codes [B, n_q, F], of the first n_q levels -> quantized [B, D, F], the sum of their entries."""
-        levels = zip(self.levels, codes.unbind(1), strict=False)
-        return torch.stack([level.decode(level_codes) for level, level_codes in levels]).sum(0)
+    def decode(self, codes: Tensor, counts: Tensor | None = None) -> Tensor:
+        """codes [B, n_q, F], of the first n_q levels -> quantized [B, decoder_channels, F]: what the decoder gets.
 
-    def forward(self, latents: Tensor, n_q: Tensor, noisy: Tensor | None = None) -> Quantized:
-        """Training pass. latents [B, D, F], n_q [B]: levels that each item's decoder input sums up.
+        counts [B, F]: of how many levels, frame by frame; all by default.
+        """
+        batch_size, _, n_frames = codes.shape
+        below = self.levels[0].codebook.new_zeros(batch_size, self.levels[0].codebook.shape[1], n_frames)
+        entries = []
+        for level, level_codes in zip(self.levels, codes.unbind(1), strict=False):
+            entries.append(level.decode(level_codes, below))
+            below = below + entries[-1]
+        if counts is not None:
+            # an entry depends on the levels below it only, so it may be left out afterwards
+            entries = [entry * (counts > n).unsqueeze(1) for n, entry in enumerate(entries)]
+        return self.join(entries)
+
+    def join(self, entries: list[Tensor]) -> Tensor:
+        """Entries [B, D, F] of the first levels -> decoder input: their sum; or side by side, zeros for the others."""
+        if self.combine == "sum":
+            return torch.stack(entries).sum(0)
+        missing = (self.n_q - len(entries)) * entries[0].shape[1]
+        return F.pad(torch.cat(entries, dim=1), (0, 0, 0, missing))
+
+    def forward(
+        self,
+        latents: Tensor,
+        n_q: Tensor,
+        noisy: Tensor | None = None,
+        *,
+        levels: int | None = None,
+        temperature: float = 0.0,
+    ) -> Quantized:
+        """Training pass. latents [B, D, F], n_q [B]: levels that each item's decoder input is made of.
 
         noisy [B], of booleans: items whose decoder input is `substitute_noise` of their latents (none by default).
+        levels: so many are trained (all by default). temperature: of soft assignment; 0 takes the nearest entry.
         Items that use fewer levels still run through all of them: masking the residual path
         would teach the higher levels wrong residuals.
         Loss terms: van den Oord et al. 2017, eq. 3, one pair per level.
         """
-        residual, total = latents, torch.zeros_like(latents)
-        codes, residuals, codebook_losses, commitment_losses = [], [], [], []
-        for n, level in enumerate(self.levels):
-            codes.append(level.encode(residual.detach()))
-            residuals.append(residual.detach())
-            entry = level.decode(codes[-1])
-            codebook_losses.append(F.mse_loss(entry, residual.detach()))
+        residual, below = latents, torch.zeros_like(latents)
+        codes, residuals, entries, codebook_losses, commitment_losses = [], [], [], [], []
+        for n, level in enumerate(self.levels[:levels]):
+            given = residual.detach()
+            codes.append(level.encode(given, below))
+            residuals.append(given)
+            entry = level.blend(given, below, temperature) if temperature else level.decode(codes[-1], below)
+            codebook_losses.append(F.mse_loss(entry, given))
             commitment_losses.append(F.mse_loss(residual, entry.detach()))
-            residual = residual - entry.detach()
-            total = total + entry.detach() * (n_q > n).to(entry.dtype)[:, None, None]
-        decoder_input = latents + (total - latents).detach()
-        if noisy is not None:
-            decoder_input = torch.where(noisy[:, None, None], substitute_noise(latents, total), decoder_input)
+            residual, below = residual - entry.detach(), below + entry.detach()
+            entries.append(entry * (n_q > n).to(entry.dtype)[:, None, None])
         return Quantized(
-            decoder_input,
+            self.decoder_input(latents, entries, n_q, noisy, keep_gradient=temperature > 0),
             torch.stack(codes, dim=1),
             torch.stack(residuals, dim=1),
             torch.stack(codebook_losses).mean(),
             torch.stack(commitment_losses).mean(),
         )
+
+    def decoder_input(
+        self,
+        latents: Tensor,
+        entries: list[Tensor],
+        n_q: Tensor,
+        noisy: Tensor | None,
+        *,
+        keep_gradient: bool,
+    ) -> Tensor:
+        """What the decoder gets in training, from entries [B, D, F] of the levels (0 where an item leaves one out).
+
+        The latents get its gradient straight through; the codebooks get it too if `keep_gradient`.
+        """
+        total = self.join(entries)
+        if self.combine == "sum":
+            quantized = straight_through(latents, total)
+        else:  # each level's channels hand their gradient to the latents, where the item uses the level
+            used = [latents * (n_q > n).to(latents.dtype)[:, None, None] for n in range(len(entries))]
+            quantized = straight_through(self.join(used), total)
+        if keep_gradient:
+            quantized = quantized + (total - total.detach())
+        if noisy is not None:
+            quantized = torch.where(noisy[:, None, None], substitute_noise(latents, total), quantized)
+        return quantized
+
+    def bypass(self, latents: Tensor) -> Tensor:
+        """Latents [B, D, F] as decoder input [B, decoder_channels, F]: in place of the sum, or of the first level."""
+        return latents if self.combine == "sum" or not self.levels else self.join([latents])
+
+
+def build_quantizer(config: ModelConfig) -> ResidualQuantizer:
+    """The quantizer that `config` describes: one without levels where the bottleneck is of another kind."""
+    quantizer = config.quantizer if config.has_codes else QuantizerConfig((), ())
+    return ResidualQuantizer(quantizer, config.latent_dim, config.residual)

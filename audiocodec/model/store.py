@@ -18,10 +18,15 @@ def save_model(model: CodecModel, folder: Path, name: str) -> None:
     weights = {key: tensor.detach().cpu().half().contiguous() for key, tensor in model.state_dict().items()}
     stored = CodecModel(replace(model.config, name=name))
     stored.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
-    metadata = {"format": "audiocodec model 1", "code_space": stored.code_space().id.hex()}
+    metadata = {"format": "audiocodec model 1", "code_space": _code_space_id(stored)}
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / CONFIG, (json.dumps(asdict(stored.config), indent=1) + "\n").encode())
     _replace(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
+
+
+def _code_space_id(model: CodecModel) -> str:
+    """In hex; empty for a model without codes."""
+    return model.code_space().id.hex() if model.config.has_codes else ""
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -46,7 +51,7 @@ def load_model(folder: Path) -> CodecModel:
         model.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
     except RuntimeError as error:
         raise ModelError(f"{folder}: {WEIGHTS} does not fit {CONFIG}; get both from one place") from error
-    found = model.code_space().id.hex()
+    found = _code_space_id(model)
     if found != recorded:
         raise ModelError(f"{folder}: the codebooks are damaged: code space {found}, expected {recorded}")
     return model.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""How codebooks learn: k-means to begin with, then exponential moving averages, and refill of idle entries."""
+"""How codebooks learn: their start, then exponential moving averages, and what becomes of idle entries."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from audiocodec.model.quantizer import Quantized, ResidualQuantizer, nearest
+from audiocodec.model.quantizer import Quantized, ResidualQuantizer, VectorQuantizer, nearest
 
 KMEANS_ROUNDS = 12
+SMALLEST_DEVIATION = 1e-3  # a dimension that never varies is not divided by zero
+SPLIT_DISTANCE = 0.1  # of the residuals' deviation: how far apart the halves of a split entry start
 
 
 def kmeans(vectors: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
@@ -37,14 +39,50 @@ def assign(vectors: Tensor, codes: Tensor, n_entries: int) -> tuple[Tensor, Tens
     return counts, sums
 
 
+def rows(vectors: Tensor) -> Tensor:
+    """[B, D, F] -> [B * F, D]."""
+    return vectors.transpose(1, 2).flatten(0, 1)
+
+
 @torch.no_grad()
-def initialise(quantizer: ResidualQuantizer, latents: Tensor, generator: torch.Generator) -> None:
-    """Sets each level's codebook by k-means of what the levels before it leave of latents [B, D, F]."""
-    residual = latents
-    for level in quantizer.levels:
-        vectors = level.pool(residual).transpose(1, 2).flatten(0, 1)
-        level.codebook.copy_(kmeans(vectors, len(level.codebook), generator))
-        residual = residual - level.decode(level.encode(residual))
+def initialise(
+    quantizer: ResidualQuantizer,
+    latents: Tensor,
+    generator: torch.Generator,
+    levels: range | None = None,
+    *,
+    start: str = "kmeans",
+) -> None:
+    """Sets codebooks, and statistics, by what the levels before leave of latents [B, D, F].
+
+    levels: those to set, all by default. start: "kmeans", or "random" for random residuals.
+    """
+    chosen = range(quantizer.n_q) if levels is None else levels
+    first_entries = kmeans if start == "kmeans" else pick
+    residual, below = latents, torch.zeros_like(latents)
+    for n, level in enumerate(quantizer.levels[: chosen.stop]):
+        if n in chosen:
+            follow_statistics(level, residual, decay=0.0)
+            vectors = rows(level.normalise(level.pool(residual)))
+            level.codebook.copy_(first_entries(vectors, len(level.codebook), generator))
+        entry = level.decode(level.encode(residual, below), below)
+        residual, below = residual - entry, below + entry
+
+
+@torch.no_grad()
+def follow_statistics(level: VectorQuantizer, residual: Tensor, decay: float) -> None:
+    """Moves mean and deviation of a `normalised` level towards those of residual [B, D, F], over all processes."""
+    if level.mean is None or level.deviation is None:
+        return
+    vectors = rows(level.pool(residual))
+    moments = torch.stack([vectors.mean(0), vectors.square().mean(0)])
+    if dist.is_initialized():
+        dist.all_reduce(moments)
+        moments /= dist.get_world_size()
+    mean, square = moments
+    deviation = (square - mean.square()).clamp(min=SMALLEST_DEVIATION**2).sqrt()
+    level.mean.lerp_(mean, 1 - decay)
+    level.deviation.lerp_(deviation, 1 - decay)
 
 
 @dataclass
@@ -62,26 +100,38 @@ class MovingAverages:
 
     @classmethod
     def of(cls, quantizer: ResidualQuantizer, decay: float, codes_per_step: int) -> "MovingAverages":
-        """Averages that stand where the codebooks are, as if each entry had had its even share of codes."""
-        counts, sums = [], []
-        for level in quantizer.levels:
+        """Averages of all levels that stand where the codebooks are."""
+        averages = cls(decay, [], [])
+        averages.include(quantizer, range(quantizer.n_q), codes_per_step)
+        return averages
+
+    def include(self, quantizer: ResidualQuantizer, levels: range, codes_per_step: int) -> None:
+        """The next levels join, as if each of their entries had had its even share of codes."""
+        for n in levels:
+            level = quantizer.levels[n]
             codebook = level.codebook.detach()
             share = codes_per_step / level.frames_per_code / len(codebook)
-            counts.append(codebook.new_full((len(codebook),), share))
-            sums.append(codebook * share)
-        return cls(decay, counts, sums)
+            self.counts.append(codebook.new_full((len(codebook),), share))
+            self.sums.append(codebook * share)
 
     @torch.no_grad()
     def update(
-        self, quantizer: ResidualQuantizer, step: Quantized, refill_share: float, generator: torch.Generator
+        self,
+        quantizer: ResidualQuantizer,
+        step: Quantized,
+        refill_share: float,
+        generator: torch.Generator,
+        *,
+        split_share: float | None = None,
     ) -> None:
-        """Moves the codebooks towards one step's residuals, summed over all processes.
+        """Moves the codebooks of the levels that were trained towards one step's residuals, over all processes.
 
         Entries whose average count is under `refill_share` of an even share restart at random residuals
-        of this step.
+        of this step; or, given `split_share`, halve the load of those that have more than so many even shares.
         """
-        for n, level in enumerate(quantizer.levels):
-            vectors = level.pool(step.residuals[:, n]).transpose(1, 2).flatten(0, 1)
+        for n in range(step.codes.shape[1]):
+            level = quantizer.levels[n]
+            vectors = rows(level.normalise(level.pool(step.residuals[:, n])))
             codes = step.codes[:, n, :: level.frames_per_code].flatten()
             counts, sums = assign(vectors, codes, len(level.codebook))
             if dist.is_initialized():
@@ -89,7 +139,10 @@ class MovingAverages:
                 dist.all_reduce(sums)
             self.counts[n].lerp_(counts, 1 - self.decay)
             self.sums[n].lerp_(sums, 1 - self.decay)
-            self._refill(n, vectors, refill_share, generator)
+            if split_share is None:
+                self._refill(n, vectors, refill_share, generator)
+            else:
+                self._split(n, vectors, refill_share, split_share, generator)
             total = self.counts[n].sum()
             smoothed = (self.counts[n] + 1e-5) * total / (total + 1e-5 * len(counts))
             level.codebook.copy_(self.sums[n] / smoothed.unsqueeze(1))
@@ -104,14 +157,23 @@ class MovingAverages:
         self.counts[n] = torch.where(idle, even_share, self.counts[n])
         self.sums[n] = torch.where(idle.unsqueeze(1), fresh * even_share, self.sums[n])
 
-
-@torch.no_grad()
-def health(codes: Tensor, quantizer: ResidualQuantizer) -> list[dict[str, float]]:
-    """Per level of codes [B, n_q, F]: perplexity exp(entropy) and share of the entries in use."""
-    figures = []
-    for level, level_codes in zip(quantizer.levels, codes.unbind(1), strict=False):
-        counts = torch.bincount(level_codes.flatten(), minlength=len(level.codebook)).double()
-        shares = counts / counts.sum()
-        entropy = -(shares * shares.clamp(min=1e-12).log()).sum()
-        figures.append({"perplexity": float(entropy.exp()), "used": float((counts > 0).double().mean())})
-    return figures
+    def _split(
+        self, n: int, vectors: Tensor, idle_share: float, split_share: float, generator: torch.Generator
+    ) -> None:
+        """Idle entries of level n take half the load of crowded ones, the busiest first; the others stay idle."""
+        counts, sums = self.counts[n], self.sums[n]
+        even_share = counts.mean()
+        idle = (counts < idle_share * even_share).nonzero().flatten()
+        busiest = counts.argsort(descending=True)
+        crowded = busiest[: int((counts > split_share * even_share).sum())]
+        n_pairs = min(len(idle), len(crowded))
+        idle, crowded = idle[:n_pairs], crowded[:n_pairs]
+        shift = torch.randn(len(counts), vectors.shape[1], generator=generator)[:n_pairs].to(vectors.device)
+        shift *= SPLIT_DISTANCE / 2 * vectors.std(0)
+        if dist.is_initialized():
+            dist.broadcast(shift, src=0)
+        counts[crowded] /= 2
+        sums[crowded] /= 2
+        counts[idle] = counts[crowded]
+        sums[idle] = sums[crowded] + shift * counts[crowded].unsqueeze(1)
+        sums[crowded] -= shift * counts[crowded].unsqueeze(1)

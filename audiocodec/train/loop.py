@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from audiocodec.errors import CodecError
+from audiocodec.errors import CodecError, ModelError
+from audiocodec.model.config import from_dict
 from audiocodec.model.store import save_model
 from audiocodec.train.data import Clips, load_clips, split_clips
 from audiocodec.train.recipe import Recipe
@@ -141,7 +143,10 @@ def keep_recipe(recipe: Recipe, file: Path) -> None:
     """Writes the whole recipe; a warning names what differs from the one that stood there."""
     text = json.dumps(asdict(recipe), indent=1) + "\n"
     if file.exists():
-        now, before = json.loads(text), json.loads(file.read_text())
+        before = json.loads(file.read_text())
+        with suppress(ModelError):  # settings that are new since then stood at their defaults
+            before = json.loads(json.dumps(asdict(from_dict(Recipe, before))))
+        now = json.loads(text)
         changed = [name for name in now if now[name] != before.get(name)]
         if changed:
             log.warning("the recipe has changed since the run's last start: %s", ", ".join(changed))

@@ -50,36 +50,48 @@ def power(x: Tensor) -> Tensor:
     return x[..., 0].square() + x[..., 1].square()
 
 
-def compressed_distances(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+def mean_distance(ours: Tensor, theirs: Tensor, distance: str) -> Tensor:
+    """Mean |a - b|, or for "l2" mean (a - b)^2."""
+    difference = ours - theirs
+    return difference.square().mean() if distance == "l2" else difference.abs().mean()
+
+
+def compressed_distances(ours: Tensor, theirs: Tensor, distance: str = "l1") -> tuple[Tensor, Tensor]:
     """Distances of two spectra [..., 2] whose magnitudes are raised to the power c: complex, and of magnitudes alone.
 
-    Mean |X |X|^(c-1) - Y |Y|^(c-1)| over both parts, and mean ||X|^c - |Y|^c|.
+    Mean |X |X|^(c-1) - Y |Y|^(c-1)| over both parts, and mean ||X|^c - |Y|^c|; squared for "l2".
     """
     powers = [power(x) + 1e-8 for x in (ours, theirs)]
     pairs = zip((ours, theirs), powers, strict=True)
     scaled = [x * p.pow((COMPRESSION - 1) / 2).unsqueeze(-1) for x, p in pairs]
     magnitudes = [p.pow(COMPRESSION / 2) for p in powers]
-    return (scaled[0] - scaled[1]).abs().mean(), (magnitudes[0] - magnitudes[1]).abs().mean()
+    return mean_distance(scaled[0], scaled[1], distance), mean_distance(
+        magnitudes[0], magnitudes[1], distance
+    )
 
 
-def mel_distance(ours: Tensor, theirs: Tensor, filters: Tensor) -> Tensor:
+def mel_distance(ours: Tensor, theirs: Tensor, filters: Tensor, distance: str = "l1") -> Tensor:
     """Mean |log10 of mel magnitudes| difference of two spectra [..., bins, 2]; filters [bins, bands]."""
     mels = [(power(x) + 1e-12).sqrt() @ filters for x in (ours, theirs)]
-    return (mels[0].clamp(min=MEL_FLOOR).log10() - mels[1].clamp(min=MEL_FLOOR).log10()).abs().mean()
+    return mean_distance(mels[0].clamp(min=MEL_FLOOR).log10(), mels[1].clamp(min=MEL_FLOOR).log10(), distance)
 
 
-def reconstruction_losses(decoded: Tensor, audio: Tensor, sample_rate: int) -> dict[str, Tensor]:
-    """Distances of decoded and original audio [B, T] (aligned), means over windows: "mel", "complex", "magnitude"."""
+def reconstruction_losses(
+    decoded: Tensor, audio: Tensor, sample_rate: int, distance: str = "l1"
+) -> dict[str, Tensor]:
+    """Distances of decoded and original audio [B, T] (aligned), means over windows: "mel", "complex", "magnitude".
+
+    distance: "l1", or "l2" for squared differences.
+    """
     mel, parts, magnitudes = [], [], []
     for window_length in sorted({*MEL_WINDOWS, *COMPLEX_WINDOWS}):
         ours, theirs = spectrum(decoded, window_length), spectrum(audio, window_length)
         if window_length in MEL_WINDOWS:
             n_bands = MEL_BANDS[MEL_WINDOWS.index(window_length)]
-            mel.append(
-                mel_distance(ours, theirs, mel_filters(n_bands, window_length, sample_rate, audio.device))
-            )
+            filters = mel_filters(n_bands, window_length, sample_rate, audio.device)
+            mel.append(mel_distance(ours, theirs, filters, distance))
         if window_length in COMPLEX_WINDOWS:
-            part, magnitude = compressed_distances(ours, theirs)
+            part, magnitude = compressed_distances(ours, theirs, distance)
             parts.append(part)
             magnitudes.append(magnitude)
     terms = {"mel": mel, "complex": parts, "magnitude": magnitudes}

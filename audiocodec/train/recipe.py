@@ -1,5 +1,6 @@
 """Recipes: what to train and how, as strict dataclasses read from `recipe.toml`."""
 
+import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,37 +38,51 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """Weights of the loss terms; adversarial ones count in adversarial stages only."""
+    """Weights of the loss terms; adversarial ones count in adversarial stages only.
 
+    distance: how spectra differ, "l1" or "l2" (squared), in mel, complex and magnitude.
+    kl: of a Gaussian bottleneck; it grows from 0 over the first kl_warmup_steps steps.
+    """
+
+    distance: str = "l1"
     mel: float = 6.0
     complex: float = 100.0
     magnitude: float = 50.0
     codebook: float = 0.0
     commitment: float = 3.0
+    kl: float = 0.0
+    kl_warmup_steps: int = 0
     adversarial: float = 0.1
     feature: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class CodebookConfig:
-    """How codebooks learn: "ema" (k-means, then moving averages) or "gradient" (k-means, then the codebook loss).
+    """How codebooks learn.
 
-    kmeans_frames: latents to start from. refill_share: entries used less than this share of an even use restart.
+    start: first entries, by "kmeans" of what levels are given of kmeans_frames latents, or "random" ones of that.
+    update: "ema" (moving averages), "adaptive" (the same, and crowded entries are split) or "gradient" (codebook loss).
+    refill_share: entries used less than this share of an even use are idle. By "ema" they restart where data is;
+    by "adaptive" they take a part of entries that are used more than split_share times an even use, if there are any.
     """
 
+    start: str = "kmeans"
     update: str = "ema"
     ema_decay: float = 0.99
     refill_share: float = 0.03
+    split_share: float = 2.0
     kmeans_frames: int = 20000
 
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """A stretch of training; learning_rate and noise run linearly from their first to their last value.
+    """A stretch of training; learning_rate, noise and temperature run linearly from their first to their last value.
 
     quantize: codes in the middle, else the latents with Gaussian noise of deviation `noise` (theirs is 1).
     full_share: share of items that use all levels; the others use a random number of them.
     noise_share: share of items that get noise as large as their quantization error in place of it.
+    levels: so many of the quantizer's levels are trained and used, the first ones; 0 for all.
+    temperature: of soft assignment to entries; 0 takes the nearest entry, as coding does.
     adversarial: critics judge.
     """
 
@@ -78,6 +93,8 @@ class StageConfig:
     noise: tuple[float, ...] = (0.05, 0.05)
     full_share: float = 0.5
     noise_share: float = 0.0
+    levels: int = 0
+    temperature: tuple[float, ...] = (0.0, 0.0)
     adversarial: bool = False
 
 
@@ -96,7 +113,8 @@ class Recipe:
     codebooks: CodebookConfig = field(default_factory=CodebookConfig)
 
     def __post_init__(self) -> None:
-        for holds, message in _rules(self):
+        stage_rules = (rule for stage in self.stages for rule in _stage_rules(self, stage))
+        for holds, message in itertools.chain(_rules(self), stage_rules, _codebook_rules(self)):
             if not holds:
                 raise ModelError(f"recipe: {message}")
 
@@ -111,6 +129,10 @@ class Recipe:
         unit = self.model.hop_length * self.model.quantizer.frames_per_code[0]
         return int(self.data.crop_seconds * self.model.sample_rate) // unit * unit
 
+    def levels_of(self, stage: StageConfig) -> int:
+        """Levels that are trained in a stage."""
+        return stage.levels or len(self.model.quantizer.codebook_sizes)
+
     def stage_at(self, step: int) -> tuple[StageConfig, float]:
         """The stage that step belongs to, and how much of it has passed (0 to 1)."""
         for stage in self.stages:
@@ -122,12 +144,8 @@ class Recipe:
 
 def _rules(recipe: Recipe) -> Iterator[tuple[bool, str]]:
     """What must hold of a recipe, and what to say where it does not."""
-    data, optimizer, update = recipe.data, recipe.optimizer, recipe.codebooks.update
+    data, optimizer, loss = recipe.data, recipe.optimizer, recipe.loss
     yield bool(recipe.stages), "stages: expected one or more"
-    for stage in recipe.stages:
-        yield stage.steps >= 1, f"steps of stage {stage.name}: expected 1 or more"
-        pairs = len(stage.learning_rate) == len(stage.noise) == 2
-        yield pairs, f"learning_rate and noise of stage {stage.name}: expected a first and a last value"
     yield recipe.validate_every >= 1, "validate_every: expected 1 or more"
     yield data.batch_size >= 1, "data.batch_size: expected 1 or more"
     yield bool(data.speeds) and min(data.speeds) > 0, "data.speeds: expected one or more, above 0"
@@ -139,8 +157,40 @@ def _rules(recipe: Recipe) -> Iterator[tuple[bool, str]]:
     )
     yield len(optimizer.betas) == 2, "optimizer.betas: expected two values"
     yield optimizer.warmup_steps >= 1, "optimizer.warmup_steps: expected 1 or more"
-    yield update in ("ema", "gradient"), f"codebooks.update {update!r}: expected ema or gradient"
-    yield update == "ema" or recipe.loss.codebook > 0, "codebooks.update gradient needs loss.codebook above 0"
+    yield loss.distance in ("l1", "l2"), f"loss.distance {loss.distance!r}: expected l1 or l2"
+    gaussian = recipe.model.bottleneck == "gaussian"
+    yield loss.kl == 0 or gaussian, "loss.kl needs a model whose bottleneck is gaussian"
+
+
+def _stage_rules(recipe: Recipe, stage: StageConfig) -> Iterator[tuple[bool, str]]:
+    """The same for one of its stages."""
+    model, name = recipe.model, stage.name
+    n_q = len(model.quantizer.codebook_sizes)
+    yield stage.steps >= 1, f"steps of stage {name}: expected 1 or more"
+    pairs = len(stage.learning_rate) == len(stage.noise) == len(stage.temperature) == 2
+    yield pairs, f"learning_rate, noise and temperature of stage {name}: expected a first and a last value"
+    coded = model.has_codes or not stage.quantize
+    yield coded, f"stage {name} quantizes, and the model's bottleneck is {model.bottleneck!r}"
+    yield 0 <= stage.levels <= n_q, f"levels of stage {name}: expected 0 (all) to {n_q}"
+    soft = max(stage.temperature) > 0
+    positive = min(stage.temperature) > 0 or not soft
+    yield positive, f"temperature of stage {name}: expected two values above 0, or two zeros"
+    by_gradient = recipe.codebooks.update == "gradient"
+    yield by_gradient or not soft, f"temperature of stage {name} needs codebooks.update gradient"
+    summed = model.residual.combine == "sum" or stage.noise_share == 0
+    yield summed, f"noise_share of stage {name} needs levels that are summed, not side by side"
+
+
+def _codebook_rules(recipe: Recipe) -> Iterator[tuple[bool, str]]:
+    """The same for how its codebooks learn."""
+    start, update = recipe.codebooks.start, recipe.codebooks.update
+    yield start in ("kmeans", "random"), f"codebooks.start {start!r}: expected kmeans or random"
+    known = update in ("ema", "adaptive", "gradient")
+    yield known, f"codebooks.update {update!r}: expected ema, adaptive or gradient"
+    by_gradient = update == "gradient"
+    yield not by_gradient or recipe.loss.codebook > 0, "codebooks.update gradient needs loss.codebook above 0"
+    # the gates learn from the codebook term, as entries do; averages of residuals know nothing of them
+    yield by_gradient or not recipe.model.residual.gated, "gated levels need codebooks.update gradient"
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -148,10 +198,10 @@ def load_recipe(path: Path) -> Recipe:
 
     A recipe that `extends` another one states only what differs. Raises ModelError for unknown keys or values.
     """
-    return from_dict(Recipe, _read(path), "recipe")
+    return from_dict(Recipe, read_values(path), "recipe")
 
 
-def _read(path: Path, heirs: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_values(path: Path, heirs: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The values of a recipe on top of those of the one that it extends; heirs are those that led here."""
     file = (path / "recipe.toml" if path.is_dir() else path).resolve()
     if file in heirs:
@@ -167,7 +217,7 @@ def _read(path: Path, heirs: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     if not isinstance(parent, str):
         raise ModelError(f"{file}: extends {parent!r}: expected the path of another recipe")
-    return _merge(_read(file.parent / parent, (*heirs, file)), values)
+    return _merge(read_values(file.parent / parent, (*heirs, file)), values)
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

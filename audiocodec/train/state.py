@@ -38,7 +38,7 @@ def new_state(recipe: Recipe, device: torch.device, rank: int = 0) -> TrainingSt
     torch.manual_seed(recipe.seed)
     model = CodecModel(recipe.model).to(device)
     for level in model.quantizer.levels:
-        level.requires_grad_(recipe.codebooks.update == "gradient")
+        level.codebook.requires_grad_(recipe.codebooks.update == "gradient")
     critics = Critics().to(device)
     averaged = copy.deepcopy(model).requires_grad_(False).eval()
     torch.manual_seed(recipe.seed + 1000 * rank)

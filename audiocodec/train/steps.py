@@ -7,11 +7,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from audiocodec.model.quantizer import Quantized
-from audiocodec.train.codebooks import MovingAverages, initialise
+from audiocodec.train.codebooks import MovingAverages, follow_statistics, initialise
 from audiocodec.train.data import Clips, random_crops
 from audiocodec.train.discriminators import adversarial_losses, critic_loss
 from audiocodec.train.losses import reconstruction_losses
-from audiocodec.train.recipe import StageConfig
+from audiocodec.train.recipe import LossConfig, StageConfig
 from audiocodec.train.state import TrainingState, update_averaged
 
 
@@ -19,8 +19,8 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
     """Advances `state` by one step; returns the loss terms, unweighted, and their weighted sum as "loss"."""
     recipe = state.recipe
     stage, progress = recipe.stage_at(state.step)
-    if stage.quantize and state.codebooks is None:
-        start_codebooks(state, clips, bf16=bf16)
+    if stage.quantize and started_levels(state) < recipe.levels_of(stage):
+        start_codebooks(state, clips, recipe.levels_of(stage), bf16=bf16)
     audio = draw_batch(state, clips)
     learning_rate = ramp(stage.learning_rate, progress)
     learning_rate *= min(1.0, (state.step + 1) / recipe.optimizer.warmup_steps)
@@ -31,28 +31,39 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
             draw_levels(state, stage),
             noise=ramp(stage.noise, progress),
             noisy=draw_noisy(state, stage),
+            levels=recipe.levels_of(stage),
+            temperature=ramp(stage.temperature, progress),
         )
     decoded, original = align(output.audio, audio, recipe.model.delay)
-    losses = reconstruction_losses(decoded, original, recipe.model.sample_rate)
+    losses = reconstruction_losses(decoded, original, recipe.model.sample_rate, recipe.loss.distance)
     if output.quantized is not None:
         losses["codebook"] = output.quantized.codebook_loss
         losses["commitment"] = output.quantized.commitment_loss
+    if output.gaussian is not None:
+        losses["kl"] = output.gaussian.divergence()
     figures = {}
     if stage.adversarial:
         figures["critic"] = critic_step(state, decoded.detach(), original, learning_rate, bf16=bf16)
         losses |= judge(state, decoded, original, bf16=bf16)
 
-    total = torch.stack([getattr(recipe.loss, name) * value for name, value in losses.items()]).sum()
+    weighted = [loss_weight(recipe.loss, name, state.step) * value for name, value in losses.items()]
+    total = torch.stack(weighted).sum()
     total.backward()  # type: ignore[no-untyped-call]
     figures["grad_norm"] = apply_gradients(
         state.model, state.optimizer, learning_rate, recipe.optimizer.max_grad_norm
     )
-    if output.quantized is not None and recipe.codebooks.update == "ema":
+    if output.quantized is not None:
         follow_codebooks(state, output.quantized)
     state.step += 1
     update_averaged(state)
     figures |= {"loss": total, **losses}
     return {name: value.detach() for name, value in figures.items()}
+
+
+def loss_weight(loss: LossConfig, term: str, step: int) -> float:
+    """Weight of a term at a step."""
+    weight: float = getattr(loss, term)
+    return weight * min(1.0, (step + 1) / max(1, loss.kl_warmup_steps)) if term == "kl" else weight
 
 
 def draw_batch(state: TrainingState, clips: Clips) -> Tensor:
@@ -81,7 +92,7 @@ def draw_levels(state: TrainingState, stage: StageConfig) -> Tensor | None:
     """Levels that each item of the batch uses: all, or any number at random; None in a continuous stage."""
     if not stage.quantize:
         return None
-    n_q, batch_size = state.model.quantizer.n_q, state.recipe.data.batch_size
+    n_q, batch_size = state.recipe.levels_of(stage), state.recipe.data.batch_size
     drawn = torch.randint(1, n_q + 1, (batch_size,), generator=state.generator)
     drawn[: round(stage.full_share * batch_size)] = n_q
     return drawn.to(state.device)
@@ -140,9 +151,17 @@ def judge(state: TrainingState, decoded: Tensor, original: Tensor, *, bf16: bool
         return adversarial_losses(real, state.critics(decoded))
 
 
+def started_levels(state: TrainingState) -> int:
+    """Levels whose codebooks have their first entries."""
+    return 0 if state.codebooks is None else len(state.codebooks.counts)
+
+
 @torch.no_grad()
-def start_codebooks(state: TrainingState, clips: Clips, *, bf16: bool) -> None:
-    """First codebooks: k-means of latents of random crops; the first process's serve all."""
+def start_codebooks(state: TrainingState, clips: Clips, n_levels: int, *, bf16: bool) -> None:
+    """First entries of the levels up to n_levels that have none, from latents of random crops.
+
+    The first process's serve all.
+    """
     settings, recipe = state.recipe.codebooks, state.recipe
     frames_per_step = recipe.data.batch_size * recipe.crop_samples // recipe.model.hop_length
     latents = []
@@ -150,22 +169,33 @@ def start_codebooks(state: TrainingState, clips: Clips, *, bf16: bool) -> None:
         audio = draw_batch(state, clips)
         with autocast(state.device, bf16):
             latents.append(state.model.encoder(audio, state.model.encoder.initial_state(len(audio)))[0])
-    initialise(state.model.quantizer, torch.cat(latents), state.generator)
-    n_processes = 1
-    if dist.is_initialized():
-        n_processes = dist.get_world_size()
-        for level in state.model.quantizer.levels:
-            dist.broadcast(level.codebook.data, src=0)
-    for mean, level in zip(state.averaged.quantizer.levels, state.model.quantizer.levels, strict=True):
-        mean.codebook.copy_(level.codebook)
-    state.codebooks = MovingAverages.of(
-        state.model.quantizer, settings.ema_decay, frames_per_step * n_processes
-    )
+    new = range(started_levels(state), n_levels)
+    quantizer = state.model.quantizer
+    initialise(quantizer, torch.cat(latents), state.generator, new, start=settings.start)
+    n_processes = dist.get_world_size() if dist.is_initialized() else 1
+    for n in new:
+        ours, means = (model.quantizer.levels[n].parameters() for model in (state.model, state.averaged))
+        for parameter, mean in zip(ours, means, strict=True):
+            if dist.is_initialized():
+                dist.broadcast(parameter.data, src=0)
+            mean.copy_(parameter)
+    if state.codebooks is None:
+        state.codebooks = MovingAverages(settings.ema_decay, [], [])
+    state.codebooks.include(quantizer, new, frames_per_step * n_processes)
 
 
 def follow_codebooks(state: TrainingState, quantized: Quantized) -> None:
-    """Moves the codebooks by the moving averages of what they coded."""
+    """Moves what follows averages of residuals: statistics, and codebooks that are not learned by gradient."""
     assert state.codebooks is not None, "start_codebooks comes first"
-    state.codebooks.update(
-        state.model.quantizer, quantized, state.recipe.codebooks.refill_share, state.generator
-    )
+    settings = state.recipe.codebooks
+    for n, residual in enumerate(quantized.residuals.unbind(1)):
+        follow_statistics(state.model.quantizer.levels[n], residual, settings.ema_decay)
+    if settings.update != "gradient":
+        split_share = settings.split_share if settings.update == "adaptive" else None
+        state.codebooks.update(
+            state.model.quantizer,
+            quantized,
+            settings.refill_share,
+            state.generator,
+            split_share=split_share,
+        )

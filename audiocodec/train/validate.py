@@ -10,8 +10,8 @@ from torch import Tensor
 from audiocodec.bench.metrics import BY_NAME, available, measure
 from audiocodec.bench.results import Clip
 from audiocodec.model.codec import CodecModel
-from audiocodec.train.codebooks import health
 from audiocodec.train.data import Clips
+from audiocodec.train.health import health
 from audiocodec.train.losses import spectrum
 
 log = logging.getLogger(__name__)
@@ -26,18 +26,18 @@ def validate(model: CodecModel, clips: Clips, *, quantized: bool) -> dict[str, f
     """Means over the clips, per level count: mel12, SI-SDR in dB, PESQ-WB and STOI of clips named speech.
 
     Metrics whose package is missing are left out, and so are those that a clip has no figure of; a warning names them.
-    Also perplexity and use of each level's codebook. Without `quantized`, of the latents as they are ("_latents").
+    Also the health of each level's codebook. Without `quantized`, of the latents as they are ("_latents").
     """
     metrics, lacking = available(METRICS)
     for line in lacking:
         log.warning(line)
     figures: dict[str, list[float]] = {}
-    all_codes = []
-    for index, name in enumerate(clips.names):
-        audio = clips[index][: MAX_CLIP_SECONDS * model.config.sample_rate].to(clips.samples.device)
+    excerpts = [
+        clips[index][: MAX_CLIP_SECONDS * model.config.sample_rate].to(clips.samples.device)
+        for index in range(len(clips))
+    ]
+    for name, audio in zip(clips.names, excerpts, strict=True):
         decoded = decode_levels(model, audio) if quantized else {"latents": decode_latents(model, audio)}
-        if quantized:
-            all_codes.append(model.encode(audio[None, None]).audio_codes[0])
         clip = Clip(name, "speech" if "speech" in name else "sounds", Path(name))
         for label, copy in decoded.items():
             pair = audio.cpu().numpy(), copy.cpu().numpy()
@@ -48,15 +48,15 @@ def validate(model: CodecModel, clips: Clips, *, quantized: bool) -> dict[str, f
                 log.warning("%s has no %s: %s", name, metric, reason)
     means = {name: float(np.mean(values)) for name, values in figures.items()}
     if quantized:
-        for n, level in enumerate(health(torch.cat(all_codes, dim=-1)[None], model.quantizer)):
-            means |= {f"{name}_level{n}": value for name, value in level.items()}
+        for n, level in enumerate(health(model, excerpts)):
+            means |= {f"{name}_level{n}": value for name, value in level.figures().items()}
     return means
 
 
 def decode_levels(model: CodecModel, audio: Tensor) -> dict[str, Tensor]:
-    """audio [T] coded and decoded at 1, 2, 4, 8 ... levels."""
+    """audio [T] coded and decoded at 1, 2, 4, 8 ... levels, and at all."""
     codes = model.encode(audio[None, None]).audio_codes
-    counts = [n for n in LEVELS if n <= model.quantizer.n_q]
+    counts = sorted({n for n in LEVELS if n < model.quantizer.n_q} | {model.quantizer.n_q})
     return {str(n): model.decode(codes[:, :n], len(audio)).audio_values[0, 0] for n in counts}
 
 

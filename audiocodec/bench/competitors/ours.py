@@ -36,7 +36,7 @@ class Ours:
 
     def code(self, clip: Clip, audio: Floats, sample_rate: int, setting: str) -> Coded:
         """audio [T] at sample_rate through a `.rq` file and back, [T]. Raises CodecError where that fails."""
-        from audiocodec.files import Decoding
+        from audiocodec.decoding import Decoding
 
         if not len(audio):
             raise CodecError(f"{clip.name}: no samples to code")
@@ -52,7 +52,7 @@ class Ours:
 
 def encode(codec: "Codec", audio: Floats, sample_rate: int) -> bytes:
     """The `.rq` file of audio [T] at all levels."""
-    from audiocodec.files import encode_stream
+    from audiocodec.encoding import encode_stream
 
     wav, file = io.BytesIO(), io.BytesIO()
     soundfile.write(wav, audio, sample_rate, format="WAV", subtype="FLOAT")

@@ -1,6 +1,5 @@
-"""File to file, in constant memory: audio -> `.rq`, and back. Pipes are files too."""
+"""`.rq` files -> audio, in constant memory, from any place on. Pipes are files too."""
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,138 +7,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from audiocodec.audio import AudioReader, AudioWriter
-from audiocodec.bitstream import Damage, Header, Reader, StreamInfo, Writer
+from audiocodec.audio import AudioWriter
+from audiocodec.bitstream import Damage, Reader
+from audiocodec.bitstream.sections import checked_tables
 from audiocodec.codec import Codec, load, load_for
 from audiocodec.codes import Codes
 from audiocodec.lanes import RESAMPLER_MARGIN_SECONDS, output_length, start_alignment
-from audiocodec.model.catalogue import DEFAULT_MODEL
-from audiocodec.output import atomic_output
-from audiocodec.stream import Floats, StreamDecoder, file_block_frames, live_block_frames
+from audiocodec.stream import Floats, StreamDecoder, file_block_frames
 from audiocodec.tools import open_input
 
-log = logging.getLogger(__name__)
-
-GROUP_BLOCKS = 2  # blocks of a file's group: some two seconds, so that heads and checksums cost little
-DEFAULT_KBPS = 6.0
-READ_SECONDS = 1.0
-MAX_TAG_BYTES = 4096
-
 Progress = Callable[[float], None]  # is told how many seconds of audio are done
-
-
-def encode_file(
-    source: str | Path,
-    target: str | Path,
-    *,
-    kbps: float | None = None,
-    n_q: int | None = None,
-    model: str | Path | Codec = DEFAULT_MODEL,
-    live: bool = False,
-    overwrite: bool = False,
-) -> StreamInfo:
-    """Codes an audio file into a `.rq` file; returns what `info` says of it.
-
-    kbps (of all channels together; 6, or the most there is, by default) or n_q levels. model: a name, a folder or
-    what `load` gave. live: blocks and groups of two frames. Nothing is left behind when it fails.
-    Raises AudioError for audio that cannot be read or an output that cannot be written, ValueError for a rate or
-    level count that the model does not have.
-
-    >>> import tempfile, soundfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> soundfile.write(folder / "in.wav", np.zeros(24000), 24000)
-    >>> encode_file(folder / "in.wav", folder / "out.rq", kbps=3).header.space.n_q
-    4
-    """
-    codec = model if isinstance(model, Codec) else load(model)
-    with (
-        AudioReader(source) as reader,
-        atomic_output(target, overwrite=overwrite) as path,
-        path.open("wb") as file,
-    ):
-        n_q = choose_levels(codec, reader.channels, kbps=kbps, n_q=n_q)
-        return encode_stream(codec, reader, file, n_q=n_q, live=live)
-
-
-def choose_levels(codec: Codec, channels: int, *, kbps: float | None, n_q: int | None) -> int:
-    """Level count for a wish in kbps (of all channels together) or in levels; without one, for 6 kbps."""
-    if kbps is not None and n_q is not None:
-        raise ValueError("kbps and levels say the same thing: give one of them")
-    if n_q is not None:
-        codec.space.first(n_q)
-        return n_q
-    if kbps is None:
-        n_lanes = codec.space.n_lanes(channels)
-        lowest, highest = (n_lanes * codec.space.kbps(n) for n in (1, codec.space.n_q))
-        kbps = min(max(DEFAULT_KBPS, lowest), highest)
-    return codec.levels_for(kbps, channels)
-
-
-def encode_stream(
-    codec: Codec,
-    reader: AudioReader,
-    file: BinaryIO,
-    *,
-    n_q: int,
-    live: bool = False,
-    progress: Progress = lambda _: None,
-) -> StreamInfo:
-    """Codes what `reader` reads into an open binary file or pipe."""
-    encoder = codec.stream_encoder(reader.sample_rate, channels=reader.channels, n_q=n_q, live=live)
-    group_frames = live_block_frames(codec.space) if live else GROUP_BLOCKS * file_block_frames(codec.space)
-    header = Header(codec.space.first(n_q), encoder.source, group_frames, short_tags(reader))
-    writer = Writer(file, header)
-    groups = GroupWriter(writer, flush=live)
-    n_done = 0
-    block_seconds = group_frames / codec.space.frame_rate if live else READ_SECONDS
-    for block in reader.blocks(max(1, round(block_seconds * reader.sample_rate))):
-        groups.write(encoder.push(block))
-        n_done += len(block)
-        progress(n_done / reader.sample_rate)
-    last = encoder.finish()
-    assert last.n_samples is not None, "finish knows the length"
-    groups.write(last)
-    groups.finish(last.n_samples)
-    return StreamInfo(header, writer.n_groups, writer.n_frames, last.n_samples, writer.n_bytes)
-
-
-def short_tags(reader: AudioReader) -> dict[str, str]:
-    """The input's tags but for very long ones, which a warning names: they could outweigh the codes."""
-    kept = {key: value for key, value in reader.tags.items() if len(value.encode()) <= MAX_TAG_BYTES}
-    for key in reader.tags.keys() - kept.keys():
-        log.warning("%s: the tag %r is longer than %d bytes, and left out", reader.name, key, MAX_TAG_BYTES)
-    return kept
-
-
-class GroupWriter:
-    """Cuts `Codes` of any number of frames into a writer's groups."""
-
-    def __init__(self, writer: Writer, *, flush: bool) -> None:
-        self._writer, self._flush = writer, flush
-        header = writer.header
-        self._levels = [np.zeros((header.n_lanes, 0), np.int16) for _ in range(header.space.n_q)]
-        self._n_frames = 0
-
-    def write(self, codes: Codes) -> None:
-        """Writes the groups that these codes complete."""
-        pairs = zip(self._levels, codes.levels, strict=True)
-        self._levels = [np.concatenate(pair, axis=1) for pair in pairs]
-        self._n_frames += codes.n_frames
-        while self._n_frames >= self._writer.header.frames_per_group:
-            self._write_group(self._writer.header.frames_per_group)
-
-    def finish(self, n_samples: int) -> None:
-        """Writes what is left and the end of the stream."""
-        if self._n_frames:
-            self._write_group(self._n_frames)
-        self._writer.finish(n_samples)
-
-    def _write_group(self, n_frames: int) -> None:
-        n_codes = self._writer.header.n_codes(n_frames)
-        group = [level[:, :n] for level, n in zip(self._levels, n_codes, strict=True)]
-        self._levels = [level[:, n:] for level, n in zip(self._levels, n_codes, strict=True)]
-        self._n_frames -= n_frames
-        self._writer.write(n_frames, group, flush=self._flush)
 
 
 def decode_file(
@@ -200,7 +77,7 @@ class Decoding:
         duration_seconds: float | None = None,
         keep_going: bool = False,
     ) -> None:
-        self._reader = Reader(file, keep_going=keep_going)
+        self._reader = Reader(file, keep_going=keep_going, tables=lambda _: self._codec.tables)
         self.header = self._reader.header
         self._space = self.header.space.first(self.header.space.n_q if n_q is None else n_q)
         self._codec = self._find_codec(model)
@@ -235,9 +112,12 @@ class Decoding:
 
     def _find_codec(self, model: str | Path | Codec | None) -> Codec:
         if model is None:
-            return load_for(self.header.space)
-        codec = model if isinstance(model, Codec) else load(model)
-        codec.check_space(self.header.space)
+            codec = load_for(self.header.space)
+        else:
+            codec = model if isinstance(model, Codec) else load(model)
+            codec.check_space(self.header.space)
+        if self.header.entropy_id is not None:
+            checked_tables(self.header, codec.tables)
         return codec
 
     def _output_length(self, n_samples: int) -> int:
@@ -286,7 +166,10 @@ class Decoding:
             else:
                 pairs = zip(group.levels, self._space.frames_per_code, strict=False)
                 levels = tuple(level[:, skipped // span :] for level, span in pairs)
-                yield decoder.push(Codes(self._space, source, n_frames, levels, None))
+                counts = None
+                if group.counts is not None:
+                    counts = np.minimum(group.counts[:, skipped:], self._space.n_q).astype(np.uint8)
+                yield decoder.push(Codes(self._space, source, n_frames, levels, None, counts))
         n_samples = self._reader.n_samples
         total = None if n_samples is None else self._output_length(n_samples)
         if total is not None and self._start > total:
