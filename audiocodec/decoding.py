@@ -37,6 +37,7 @@ def decode_file(
     Raises FormatError for a damaged file (with `keep_going` it does not), ModelError for another model's.
 
     >>> import tempfile, soundfile
+    >>> from audiocodec.encoding import encode_file
     >>> folder = Path(tempfile.mkdtemp())
     >>> soundfile.write(folder / "in.wav", np.zeros(24000), 24000)
     >>> _ = encode_file(folder / "in.wav", folder / "out.rq", kbps=3)

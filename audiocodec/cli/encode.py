@@ -88,12 +88,10 @@ def run(
     ] = None,
     quality: Annotated[
         float | None,
-        typer.Option(
-            "--quality", metavar="Q", help="Variable bitrate, as good as Q levels: 1 to 8, also fractions."
-        ),
+        typer.Option("--quality", metavar="Q", help="About as good as Q levels, with a varying number."),
     ] = None,
     vbr: Annotated[
-        bool, typer.Option("--vbr", help="Variable bitrate that is --kbps on average, the whole file.")
+        bool, typer.Option("--vbr", help="A varying number of levels; --kbps on average.")
     ] = False,
     model: Annotated[
         str | None,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 USAGE = "FILE.rq... [OPTIONS]"
 EXAMPLES = """\b
 Examples:
-  codec info talk.rq
   codec info --json *.rq
   codec info talk.rq --plot talk.png
 """

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from audiocodec.errors import ModelError
 
-DEFAULT_MODEL = "general-24khz-2"
-FORMER = {"general-24khz-1": "commit 1a08285"}  # defaults that are no longer shipped, and what has them
+DEFAULT_MODEL = "general-24khz-3"
+# defaults that are no longer shipped, and what has them
+FORMER = {"general-24khz-1": "commit 1a08285", "general-24khz-2": "commit 31eff50"}
 SHIPPED = Path(__file__).parent.parent / "models"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TABLES = "entropy.npz"  # of the entropy coder; a model may be without
