@@ -18,7 +18,7 @@ from audiocodec.model.catalogue import DEFAULT_MODEL, FORMER, TABLES, model_fold
 from audiocodec.model.protocol import BlockModel, LookAheadModel, VariableModel
 from audiocodec.model.store import load_model
 from audiocodec.stream import Floats, StreamDecoder, StreamEncoder, file_block_frames, live_block_frames
-from audiocodec.variable import Distances, LevelChooser, price_of
+from audiocodec.variable import LevelChooser, Measured, price_of
 
 
 class Codec:
@@ -116,8 +116,8 @@ class Codec:
 
     def measure_levels(
         self, blocks: Iterable[Floats], sample_rate: int, channels: int
-    ) -> tuple[Codes, Distances]:
-        """Codes at all levels, and how far frames are from the recording with fewer: what `fit_to_rate` takes.
+    ) -> tuple[Codes, Measured]:
+        """Codes at all levels; how far frames are from the recording with fewer, and their bits, for `fit_to_rate`.
 
         blocks: of the recording, each [T, C]. Raises ValueError where the model has no variable bitrate.
         """
@@ -134,7 +134,7 @@ class Codec:
         values += last.values.transpose(2, 0, 1).tobytes()
         codes = np.frombuffer(values, np.int16).reshape(-1, *last.values.shape[:2])
         levels = tuple(codes.transpose(2, 1, 0))
-        return replace(last, levels=levels, n_frames=len(codes), counts=None), chooser.distances
+        return replace(last, levels=levels, n_frames=len(codes), counts=None), chooser.measured
 
     def check_variable(self, quality: float | None = None) -> None:
         """Raises ValueError where the model cannot have variable bitrate, or not of that quality."""
@@ -149,7 +149,8 @@ class Codec:
     def _chooser(self, channels: int, n_q: int, price: float | None) -> LevelChooser:
         """What chooses the number of levels of each frame."""
         model, space = cast(VariableModel, self.model), self.space.first(n_q)
-        return LevelChooser(model, space, space.n_lanes(channels), file_block_frames(space), price)
+        n_lanes, block_frames = space.n_lanes(channels), file_block_frames(space)
+        return LevelChooser(model, space, n_lanes, block_frames, tables=self.tables, price=price)
 
     def stream_decoder(
         self, sample_rate: int, *, channels: int = 1, n_q: int | None = None, live: bool = False

@@ -156,7 +156,7 @@ def encode_at_rate(
             n_done += len(block)
             progress(n_done / reader.sample_rate)
 
-    codes, distances = codec.measure_levels(blocks(), reader.sample_rate, reader.channels)
+    codes, measured = codec.measure_levels(blocks(), reader.sample_rate, reader.channels)
     n_samples, tags = codes.n_samples, short_tags(reader)
     if not n_samples:
         raise ValueError("an empty recording has no rate: leave vbr out")
@@ -169,7 +169,7 @@ def encode_at_rate(
         info = groups.finish(n_samples)
         return info.file_bytes, (output.getvalue(), info)
 
-    data, info = fit_to_rate(distances, codes.space, kbps, n_samples / reader.sample_rate, write)
+    data, info = fit_to_rate(measured, kbps, n_samples / reader.sample_rate, write)
     send(file, data)
     file.flush()
     return info

@@ -15,12 +15,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiocodec.bitstream.entropy import EntropyTables
 from audiocodec.codes import Codes, CodeSpace
 from audiocodec.model.protocol import VariableModel
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint8]
-Distances = NDArray[np.float16]
+Measured = NDArray[
+    np.float16
+]  # [blocks, 2, n_q + 1, lanes, F]: distances with 0, 1, ..., n_q levels, and their bits
 Written = TypeVar("Written")
 
 # What a bit may cost in distance so that 1, 2, ... levels of constant rate are about as good as what comes of it:
@@ -64,14 +67,15 @@ def price_of(quality: float, n_q: int) -> float:
 def choose_counts(distances: Floats, bits: Floats, price: float) -> Counts:
     """The number of levels of each frame, so that distances and price * bits, with changes, add up to the least.
 
-    distances [n_q + 1, N, F] of N stretches, each for itself, at 0, 1, ..., n_q levels; bits [n_q + 1] of a frame.
-    -> uint8 [N, F]. Dynamic programming (Viterbi 1967) over the frames.
+    distances, bits [n_q + 1, N, F] of N stretches, each for itself, at 0, 1, ..., n_q levels -> uint8 [N, F].
+    Dynamic programming (Viterbi 1967) over the frames.
 
     >>> silence_then_sound = np.array([[[0, 0, 5, 5]], [[0, 0, 1, 1]], [[0, 0, 0.9, 0.9]]], np.float32)
-    >>> choose_counts(silence_then_sound, np.array([0, 10, 20], np.float32), price=0.05)
+    >>> bits = np.array([0, 10, 20], np.float32)[:, None, None]
+    >>> choose_counts(silence_then_sound, bits, price=0.05)
     array([[0, 0, 1, 1]], dtype=uint8)
     """
-    costs = distances + np.float32(price) * bits[:, None, None]
+    costs = distances + np.float32(price) * bits
     change = np.float32(price * CHANGE_BITS)
     n_counts, _, n_frames = costs.shape
     before = np.zeros(costs.shape, np.uint8)  # the count of the frame before, on the best way to here
@@ -166,69 +170,85 @@ class DistanceMeter:
 class LevelChooser:
     """Codes of all levels in; the same, with the number of levels that each frame shall have, out.
 
-    price: of a bit. None: all levels everywhere; the distances are kept instead, for a price that is found later.
+    tables: of the entropy coder; without them, bits are those of raw codes.
+    price: of a bit. None: all levels everywhere; what was measured is kept, for a price that is found later.
     """
 
     def __init__(
-        self, model: VariableModel, space: CodeSpace, n_lanes: int, block_frames: int, price: float | None
+        self,
+        model: VariableModel,
+        space: CodeSpace,
+        n_lanes: int,
+        block_frames: int,
+        *,
+        tables: EntropyTables | None,
+        price: float | None,
     ) -> None:
         self._meter = DistanceMeter(model, space, n_lanes)
-        self._bits, self._block_frames, self._price = bits_of(space), block_frames, price
+        self._space, self._tables = space, tables
+        self._block_frames, self._price = block_frames, price
         self._codes = np.zeros((n_lanes, space.n_q, 0), np.int16)
-        self._measured: Floats = np.zeros((space.n_q + 1, n_lanes, 0), np.float32)
+        self._distances: Floats = np.zeros((space.n_q + 1, n_lanes, 0), np.float32)
         # one buffer that grows: small arrays that stay would scatter over the memory of large ones that go
         self._kept = bytearray()
 
     @property
-    def distances(self) -> Distances:
-        """Those that were kept: float16 [blocks, n_q + 1, lanes, block_frames]."""
-        shape = (-1, *self._measured.shape[:2], self._block_frames)
+    def measured(self) -> Measured:
+        """What was kept: float16 [blocks, 2, n_q + 1, lanes, block_frames]."""
+        shape = (-1, 2, *self._distances.shape[:2], self._block_frames)
         return np.frombuffer(self._kept, np.float16).reshape(shape)
 
     def push(self, audio: Floats, codes: NDArray[np.int16]) -> NDArray[np.int16]:
         """A block of lanes [lanes, T] and its codes [lanes, n_q, F] -> [lanes, n_q + 1, F']: codes, then counts."""
         self._codes = np.concatenate([self._codes, codes], axis=2)
-        self._measured = np.concatenate([self._measured, self._meter.push(audio, codes)], axis=2)
+        self._distances = np.concatenate([self._distances, self._meter.push(audio, codes)], axis=2)
         chosen = [np.zeros((len(codes), codes.shape[1] + 1, 0), np.int16)]
-        while self._measured.shape[2] >= self._block_frames:
-            block, self._measured = np.split(self._measured, [self._block_frames], axis=2)
+        while self._distances.shape[2] >= self._block_frames:
+            block, self._distances = np.split(self._distances, [self._block_frames], axis=2)
             levels, self._codes = np.split(self._codes, [self._block_frames], axis=2)
-            counts = self._counts(block).astype(np.int16)
+            counts = self._counts(block, bits_of(self._space, levels, self._tables)).astype(np.int16)
             chosen.append(np.concatenate([levels, counts[:, None]], axis=1))
         return np.concatenate(chosen, axis=2)
 
-    def _counts(self, distances: Floats) -> Counts:
+    def _counts(self, distances: Floats, bits: Floats) -> Counts:
         if self._price is not None:
-            return choose_counts(distances, self._bits, self._price)
-        self._kept += distances.astype(np.float16).tobytes()
+            return choose_counts(distances, bits, self._price)
+        self._kept += np.stack([distances, bits]).astype(np.float16).tobytes()
         return np.full(distances.shape[1:], len(distances) - 1, np.uint8)
 
 
-def bits_of(space: CodeSpace) -> Floats:
-    """Bits of the raw codes of a frame with 0, 1, ..., n_q levels: float32 [n_q + 1]."""
-    return np.cumsum([0, *space.bits_per_code], dtype=np.float32)
+def bits_of(space: CodeSpace, codes: NDArray[np.int16], tables: EntropyTables | None) -> Floats:
+    """Bits of each frame with 0, 1, ..., n_q of its levels: codes [lanes, n_q, F] -> float32 [n_q + 1, lanes, F].
+
+    Of entropy-coded ones, as if all levels were there: with fewer around them, codes take a little more.
+    """
+    bits = np.zeros((space.n_q + 1, len(codes), codes.shape[2]), np.float32)
+    if tables is None:
+        bits[1:] = np.array(space.bits_per_code, np.float32)[:, None, None]
+    else:
+        bits[1:] = tables.bits(list(codes.transpose(1, 0, 2)))
+    return bits.cumsum(axis=0)
 
 
 def fit_to_rate(
-    distances: Distances,
-    space: CodeSpace,
+    measured: Measured,
     kbps: float,
     seconds: float,
     write: Callable[[Counts], tuple[int, Written]],
 ) -> Written:
     """What `write` makes of the counts [lanes, F] with which a recording of `seconds` has about `kbps`.
 
-    distances: as `LevelChooser` keeps them; write: says how many bytes it took, and what it made.
+    measured: as `LevelChooser` keeps it; write: says how many bytes it took, and what it made.
     Raises ValueError for a rate beyond what any counts take.
     """
-    bits, aim = bits_of(space), 125 * kbps * seconds
+    aim = 125 * kbps * seconds
     budget = 8 * aim
     for _ in range(MAX_TRIES):
-        price = _price_for(distances, bits, budget)
-        n_bytes, written = write(np.concatenate(list(_slabs(distances, bits, price)), axis=1))
+        price = _price_for(measured, budget)
+        n_bytes, written = write(np.concatenate([counts for counts, _ in _slabs(measured, price)], axis=1))
         if abs(n_bytes / aim - 1) < RATE_AIM or (price == LOWEST_PRICE and n_bytes < aim):
             break
-        budget *= aim / n_bytes  # entropy coding, heads and checksums: in proportion, more or less
+        budget *= aim / n_bytes  # lengths, heads and checksums: in proportion, more or less
     if abs(n_bytes / aim - 1) > RATE_TOLERANCE:
         reached, limit = n_bytes / (125 * seconds), "most" if n_bytes < aim else "least"
         raise ValueError(
@@ -238,11 +258,11 @@ def fit_to_rate(
     return written
 
 
-def _price_for(distances: Distances, bits: Floats, budget: float) -> float:
-    """The lowest price with which raw codes and counts take `budget` bits or less."""
+def _price_for(measured: Measured, budget: float) -> float:
+    """The lowest price with which codes and counts take `budget` bits or less."""
 
     def size(price: float) -> float:
-        return sum(_size(counts, bits) for counts in _slabs(distances, bits, price))
+        return sum(n_bits for _, n_bits in _slabs(measured, price))
 
     if size(LOWEST_PRICE) <= budget:
         return LOWEST_PRICE
@@ -253,19 +273,16 @@ def _price_for(distances: Distances, bits: Floats, budget: float) -> float:
     return math.exp(high) if high < math.log(HIGHEST_PRICE) else HIGHEST_PRICE
 
 
-def _slabs(distances: Distances, bits: Floats, price: float) -> Iterator[Counts]:
-    """Counts [lanes, F] for many blocks of equal length at a time."""
-    for start in range(0, len(distances), SLAB):
-        slab = distances[start : start + SLAB].transpose(1, 2, 0, 3).astype(np.float32)
-        n_counts, n_lanes, n_blocks, n_frames = slab.shape
-        counts = choose_counts(slab.reshape(n_counts, -1, n_frames), bits, price)
-        yield counts.reshape(n_lanes, n_blocks * n_frames)
-
-
-def _size(counts: Counts, bits: Floats) -> float:
-    """About how many bits the codes and counts take."""
-    n_changes = np.count_nonzero(np.diff(counts, axis=1))
-    return float(bits[counts].sum(dtype=np.float64)) + COUNT_BITS * n_changes
+def _slabs(measured: Measured, price: float) -> Iterator[tuple[Counts, float]]:
+    """Counts [lanes, F] for many blocks of equal length at a time, and about how many bits they take."""
+    n_blocks, _, n_counts, n_lanes, n_frames = measured.shape
+    for start in range(0, n_blocks, SLAB):
+        slab = measured[start : start + SLAB].transpose(1, 2, 3, 0, 4).astype(np.float32)
+        distances, bits = slab.reshape(2, n_counts, -1, n_frames)
+        counts = choose_counts(distances, bits, price)
+        n_bits = np.take_along_axis(bits, counts[None].astype(np.intp), axis=0).sum(dtype=np.float64)
+        n_changes = np.count_nonzero(np.diff(counts, axis=1))
+        yield counts.reshape(n_lanes, -1), float(n_bits) + COUNT_BITS * n_changes
 
 
 def mel_filters(sample_rate: int, window_length: int) -> Floats:

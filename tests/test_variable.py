@@ -60,14 +60,14 @@ def slow_counts(distances: Floats, bits: Floats, price: float) -> tuple[int, ...
 def test_the_chosen_counts_cost_least(seed: int, n_counts: int, n_frames: int, price: float) -> None:
     distances = np.random.default_rng(seed).random((n_counts, 3, n_frames), np.float32)
     bits = np.arange(n_counts, dtype=np.float32)
-    counts = choose_counts(distances, bits, price)
+    counts = choose_counts(distances, bits[:, None, None], price)
     for stretch in range(3):
         assert tuple(counts[stretch]) == slow_counts(distances[:, stretch], bits, price)
 
 
 def test_a_higher_price_takes_fewer_bits_and_a_higher_quality_a_lower_price() -> None:
     distances = np.sort(np.random.default_rng(0).random((5, 2, 50), np.float32), axis=0)[::-1]
-    bits = np.arange(5, dtype=np.float32)
+    bits = np.arange(5, dtype=np.float32)[:, None, None]
     sizes = [int(choose_counts(distances, bits, price).sum()) for price in (1e-6, 1e-3, 1e-1, 10)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > 0 == sizes[-1]

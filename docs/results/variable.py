@@ -28,7 +28,7 @@ from audiocodec.codec import Codec, load
 from audiocodec.codes import Codes
 from audiocodec.encoding import open_groups
 from audiocodec.train.data import load_clips
-from audiocodec.variable import bits_of, choose_counts, price_of
+from audiocodec.variable import choose_counts, price_of
 
 HERE = Path(__file__).resolve().parent
 DISTANCES = ("mel12", "zimtohrli")
@@ -77,16 +77,16 @@ def with_counts(codes: Codes, counts: NDArray[np.uint8] | None, n_q: int) -> Cod
 
 def figures(codec: Codec, kind: str, clips: Sequence[Floats], prices: Sequence[float]) -> dict[str, Any]:
     """Rates and mean figures at constant levels and at each price."""
-    rate, n_q, bits = codec.space.sample_rate, codec.space.n_q, bits_of(codec.space)
+    rate, n_q = codec.space.sample_rate, codec.space.n_q
     metrics = [BY_NAME[name] for name in METRICS if kind in ("speech", "pauses") or name in DISTANCES]
     constant: list[list[Any]] = [[] for _ in range(n_q)]
     variable: list[list[Any]] = [[] for _ in prices]
     for audio in clips:
-        codes, distances = codec.measure_levels([audio[:, None]], rate, 1)
-        blocks = [block.astype(np.float32) for block in distances]
+        codes, measured = codec.measure_levels([audio[:, None]], rate, 1)
+        blocks = [(distances, bits) for distances, bits in measured.astype(np.float32)]
         versions = [(constant[n], with_counts(codes, None, n + 1)) for n in range(n_q)]
         for row, price in zip(variable, prices, strict=True):
-            counts = np.concatenate([choose_counts(block, bits, price) for block in blocks], axis=1)
+            counts = np.concatenate([choose_counts(*block, price) for block in blocks], axis=1)
             versions.append((row, with_counts(codes, counts[:, : codes.n_frames], n_q)))
         for row, version in versions:
             clip = Clip(kind, "speech" if kind == "pauses" else kind, Path(kind))
