@@ -28,7 +28,7 @@ Written = TypeVar("Written")
 
 # What a bit may cost in distance so that 1, 2, ... levels of constant rate are about as good as what comes of it:
 # measured by docs/results/variable.py on the default model. Models with other levels are other, but not by much.
-PRICES = (1.9e-3, 7.5e-4, 4.1e-4, 2.8e-4, 2e-4, 1.4e-4, 8e-5, 4e-5)
+PRICES = (1.9e-3, 8.7e-4, 4.7e-4, 3.1e-4, 2.2e-4, 1.45e-4, 8.3e-5, 5e-5)
 COUNT_BITS = 7  # of a change of count in the file, about
 CHANGE_BITS = 12  # ... and as it is reckoned: more keeps neighbouring frames alike
 
