@@ -58,7 +58,8 @@ def caption(results: Mapping[str, Any]) -> str:
     return (
         f"Means over clips of validation ({counts}; listed in `recipes/default/clips.csv`), "
         f"{results['codecs'][0]['about']}, {results['date'][:10]}, {results['machine']['cpu']}. "
-        f"Rates are of the packets alone; audiocodec is named by the rate of raw codes. By `{results['command']}` and `python docs/results/readme.py`."
+        "Rates are of the packets alone; audiocodec is named by the rate of raw codes. "
+        f"By `{results['command']}` and `python docs/results/readme.py`."
     )
 
 
