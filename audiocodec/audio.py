@@ -7,7 +7,7 @@ a pipe: those are plain enough to do here in one pass, without seeking.
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ MAX_CHANNELS = 2
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 _UNKNOWN_SAMPLES = 1 << 62  # libsndfile says about 2^63 when it cannot know
 OUTPUT_SUFFIXES = (".wav", *ENCODED_FORMATS)
+
+Progress = Callable[[float], None]  # is told how many seconds of audio are done
 
 logger = logging.getLogger(__name__)
 

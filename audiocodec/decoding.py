@@ -1,13 +1,13 @@
 """`.rq` files -> audio, in constant memory, from any place on. Pipes are files too."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from audiocodec.audio import AudioWriter
+from audiocodec.audio import AudioWriter, Progress
 from audiocodec.bitstream import Damage, Reader
 from audiocodec.bitstream.sections import checked_tables
 from audiocodec.codec import Codec, load, load_for
@@ -15,8 +15,6 @@ from audiocodec.codes import Codes
 from audiocodec.lanes import RESAMPLER_MARGIN_SECONDS, output_length, start_alignment
 from audiocodec.stream import Floats, StreamDecoder, file_block_frames
 from audiocodec.tools import open_input
-
-Progress = Callable[[float], None]  # is told how many seconds of audio are done
 
 
 def decode_file(

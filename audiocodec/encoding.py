@@ -2,14 +2,14 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocodec.audio import AudioReader
+from audiocodec.audio import AudioReader, Progress
 from audiocodec.bitstream import EntropyTables, Header, StreamInfo, Writer
 from audiocodec.bitstream.writer import send
 from audiocodec.codec import Codec, load
@@ -25,8 +25,6 @@ GROUP_BLOCKS = 2  # blocks of a file's group: some two seconds, so that heads an
 DEFAULT_KBPS = 6.0
 READ_SECONDS = 1.0
 MAX_TAG_BYTES = 4096
-
-Progress = Callable[[float], None]  # is told how many seconds of audio are done
 
 
 def encode_file(

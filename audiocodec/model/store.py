@@ -20,8 +20,8 @@ def save_model(model: CodecModel, folder: Path, name: str) -> None:
     stored.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
     metadata = {"format": "audiocodec model 1", "code_space": _code_space_id(stored)}
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / CONFIG, (json.dumps(asdict(stored.config), indent=1) + "\n").encode())
-    _replace(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
+    write_whole(folder / CONFIG, (json.dumps(asdict(stored.config), indent=1) + "\n").encode())
+    write_whole(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
 
 
 def _code_space_id(model: CodecModel) -> str:
@@ -29,7 +29,8 @@ def _code_space_id(model: CodecModel) -> str:
     return model.code_space().id.hex() if model.config.has_codes else ""
 
 
-def _replace(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file beside `path` and renames it, so that a stop at any moment leaves the old one or the new one."""
     temporary = path.with_name(path.name + ".partial")
     temporary.write_bytes(data)
     temporary.replace(path)

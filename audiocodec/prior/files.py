@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from audiocodec.audio import AudioReader, AudioWriter
+from audiocodec.audio import AudioReader, AudioWriter, Progress
 from audiocodec.codec import Codec, join_codes
 from audiocodec.codes import Codes, Source
-from audiocodec.encoding import Progress, open_groups
+from audiocodec.encoding import open_groups
 from audiocodec.output import atomic_output
 from audiocodec.prior.sampling import decode_pieces
 

@@ -12,6 +12,7 @@ from audiocodec.errors import ModelError
 from audiocodec.hub.load import is_foreign
 from audiocodec.model.catalogue import CONFIG, WEIGHTS, model_folder, shipped_models
 from audiocodec.model.config import from_dict
+from audiocodec.model.store import write_whole
 from audiocodec.prior.config import PriorConfig
 from audiocodec.prior.network import Prior
 
@@ -24,14 +25,8 @@ def save_prior(prior: Prior, folder: Path) -> None:
     weights = {key: tensor.detach().cpu().half().contiguous() for key, tensor in prior.state_dict().items()}
     metadata = {"format": "audiocodec prior 1", "code_space": prior.config.code_space}
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / CONFIG, (json.dumps(asdict(prior.config), indent=1) + "\n").encode())
-    _replace(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_whole(folder / CONFIG, (json.dumps(asdict(prior.config), indent=1) + "\n").encode())
+    write_whole(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
 
 
 def load_prior(folder: str | Path) -> Prior:
