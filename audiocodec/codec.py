@@ -1,7 +1,7 @@
 """The road: audio -> lanes -> codes, and back, for recordings in memory and for streams."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +10,7 @@ import torch
 
 from audiocodec.bitstream.entropy import EntropyTables, load_tables
 from audiocodec.codes import Codes, CodeSpace, Source
-from audiocodec.errors import AudioError, ModelError
+from audiocodec.errors import AudioError, FormatError, ModelError
 from audiocodec.hub.download import PREFIX as HUB_PREFIX
 from audiocodec.hub.load import is_foreign, load_foreign
 from audiocodec.lanes import output_length
@@ -161,12 +161,23 @@ class Codec:
         return StreamDecoder(self.model, space, Source(sample_rate, channels), sample_rate, block_frames)
 
     def check_space(self, space: CodeSpace) -> None:
-        """Raises ModelError if `space` is not this model's: its codes would decode to noise."""
+        """Raises ModelError if `space` is not this model's: its codes would decode to noise.
+
+        Raises FormatError if it only pretends to be: its id is this model's, its facts are others.
+        """
         if space.id != self.space.id:
             raise ModelError(
                 f"the codes were made by model {space.model!r} (code space {space.id.hex()}), "
                 f"this is {self.space.model!r} ({self.space.id.hex()}): name the right one with -m"
             )
+        own = replace(self.space.first(min(space.n_q, self.space.n_q)), model=space.model)
+        for name in (item.name for item in fields(CodeSpace)):
+            stated, right = getattr(space, name), getattr(own, name)
+            if stated != right:
+                raise FormatError(
+                    f"code space {space.id.hex()} has {name} {right}, the header says {stated}: "
+                    "it is damaged or forged; get the file again"
+                )
 
 
 def load(model: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> Codec:

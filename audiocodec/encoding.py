@@ -143,7 +143,7 @@ def encode_at_rate(
 ) -> StreamInfo:
     """Codes what `reader` reads with a number of levels that varies: `kbps` on average, the whole file.
 
-    Nothing is written before all is read; until then memory grows, by some 40 bytes a frame and lane.
+    Nothing is written before all is read; until then memory grows, by some 60 bytes a frame and lane.
     Raises ValueError for a rate that this recording cannot have.
     """
 

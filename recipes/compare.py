@@ -5,6 +5,11 @@
 Each recipe and seed has a folder of its own in --runs. What is finished there is not trained again, and what was
 stopped goes on, so the command can be given again at any time; it always writes what there is: the table in
 recipes/README.md, family.json and family.png beside it, and the marked line in the README of each recipe.
+
+    python recipes/compare.py --data FOLDER_OR_TAR... --pace
+
+Seconds per step, of all recipes one after another in one process: runs that took place at different times and beside
+other work tell nothing about that. To be given on an idle machine, when the runs are finished.
 """
 
 import argparse
@@ -13,6 +18,7 @@ import itertools
 import json
 import logging
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +54,8 @@ BEGIN, END = "<!-- family: written by recipes/compare.py -->", "<!-- end of fami
 MARK = "<!-- measured -->"
 JUDGES = {"mel12": "mel12", "si_sdr": "SI-SDR", "stoi": "STOI", "pesq_wb": "PESQ-WB"}
 TERMS = ("mel", "complex", "magnitude", "codebook", "commitment", "kl")
+PACE = "pace.json"  # in the folder of the runs
+WARM_STEPS, TIMED_STEPS = 3, 20
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,10 @@ def main(args: Sequence[str] | None = None) -> None:
     runs = {name: planned(name, options.steps, options.runs) for name in NAMES}
     for run in itertools.chain(*runs.values()):
         check_settings(run)
+    if options.pace:
+        measure_pace(runs, options)
+        write(options.recipes, results(runs))
+        return
     for run in itertools.chain(*(runs[name] for name in options.only or NAMES)):
         if options.data and not run.finished:
             train_run(run, options)
@@ -98,6 +110,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, metavar="N", help="steps of each run, stages in proportion")
     parser.add_argument("--threads", type=int, metavar="N", help="threads on a CPU")
+    parser.add_argument("--pace", action="store_true", help="measure seconds per step only")
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help="these recipes only")
     parser.add_argument("--recipes", type=Path, default=HERE, metavar="DIR", help="where results are written")
     return parser
@@ -147,9 +160,40 @@ def train_run(run: Run, options: argparse.Namespace) -> None:
     train(run.recipe, options.data, run.folder, valid=options.valid, threads=options.threads, resume=resume)
 
 
+def measure_pace(runs: Mapping[str, list[Run]], options: argparse.Namespace) -> None:
+    """Writes the median seconds per step of each recipe's last stage into the folder of the runs."""
+    import torch
+
+    from audiocodec.train.data import load_clips
+    from audiocodec.train.loop import choose_bf16
+    from audiocodec.train.state import new_state
+    from audiocodec.train.steps import train_step
+
+    if not options.data:
+        raise SystemExit("--pace: needs --data, audio to train on")
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    clips, pace = None, {}
+    for name, (run, *_) in runs.items():
+        clips = clips or load_clips(options.data, run.recipe.model.sample_rate)
+        state = new_state(run.recipe, torch.device("cpu"))
+        bf16 = choose_bf16(state)
+        state.step = run.recipe.n_steps - WARM_STEPS - TIMED_STEPS
+        seconds = []
+        for _ in range(WARM_STEPS + TIMED_STEPS):
+            begun = time.perf_counter()
+            train_step(state, clips, bf16=bf16)
+            seconds.append(time.perf_counter() - begun)
+        pace[name] = statistics.median(seconds[WARM_STEPS:])
+        print(f"{name}: {pace[name]:.3f} s per step, bf16 {'on' if bf16 else 'off'}", flush=True)
+    (options.runs / PACE).write_text(json.dumps(pace, indent=1) + "\n")
+
+
 def results(runs: Mapping[str, list[Run]]) -> list[dict[str, Any]]:
     """Figures of every recipe with a finished run, means over its seeds; `spread`: how far those lie apart."""
     rows = []
+    file = next(iter(runs.values()))[0].folder.parent / PACE
+    pace = json.loads(file.read_text()) if file.exists() else {}
     for name, seeds in runs.items():
         finished = [run for run in seeds if run.finished]
         if finished:
@@ -157,6 +201,7 @@ def results(runs: Mapping[str, list[Run]]) -> list[dict[str, Any]]:
             means = {key: mean(known(figures, key)) for key in figures[0]}
             pairs = {key: known(figures, key) for key in JUDGES}
             spread = {key: max(values) - min(values) for key, values in pairs.items() if len(values) > 1}
+            means["seconds_per_step"] = pace.get(name)
             rows.append({"recipe": name, "seeds": len(finished), **means, "spread": spread})
     return rows
 
@@ -189,7 +234,6 @@ def run_figures(run: Run) -> dict[str, float | None]:
         "steps": run.recipe.n_steps,
         "kbps": bits * model.sample_rate / model.hop_length / 1000 if model.has_codes else None,
         "weights": n_weights,
-        "seconds_per_step": logged.get("seconds_per_step"),
         **{term: logged.get(term) for term in TERMS},
         "left": valid.get(f"residual_energy_level{len(sizes) - 1}"),
         "used": min(used, default=None),

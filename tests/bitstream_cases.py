@@ -9,7 +9,7 @@ from entropy_cases import tiny_tables
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audiocodec.bitstream import EntropyTables, Header, Reader, Writer
+from audiocodec.bitstream import EntropyTables, Group, Header, Reader, Writer
 from audiocodec.codes import CodeSpace, Source
 
 Levels = tuple[NDArray[np.int16], ...]
@@ -160,6 +160,12 @@ class Pipe(io.RawIOBase):
         piece = self._file.read(min(size, self._step) if size >= 0 else self._step)
         self.n_read += len(piece)
         return piece
+
+
+def keep_going(data: bytes, *, pipe: bool = False) -> tuple[Reader, list[Group]]:
+    """All groups that a reader gives that keeps going, and the reader."""
+    reader = Reader(Pipe(data, 100) if pipe else io.BytesIO(data), keep_going=True)
+    return reader, list(reader)
 
 
 def featured_stream(

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from audiocodec import bitstream, decode_file, encode_file, info
 from audiocodec.audio import AudioReader, RawFormat
 from audiocodec.bitstream import Header, Writer
+from audiocodec.bitstream.header import pack_header
 from audiocodec.codec import Codec, join_codes, load, load_for
 from audiocodec.codes import Codes
 from audiocodec.decoding import Decoding
 from audiocodec.encoding import GroupWriter, encode_stream
-from audiocodec.errors import AudioError, ModelError
+from audiocodec.errors import AudioError, FormatError, ModelError
 from audiocodec.model import catalogue
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
@@ -208,6 +210,29 @@ def test_codes_of_another_model_are_refused(tiny_codec: Codec, tmp_path: Path) -
     codes = tiny_codec.encode(noise(1000), 24000)
     with pytest.raises(ModelError, match="made by model 'tiny'"):
         load(tmp_path / "other").decode(codes)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"sample_rate": 16000},
+        {"hop_length": 160},
+        {"delay": 0},
+        {"codebook_sizes": (64, 63)},
+        {"codebook_sizes": (64,) * 5, "frames_per_code": (1,) * 5},
+    ],
+    ids=str,
+)
+def test_a_header_that_contradicts_its_code_space_is_refused(
+    tiny_codec: Codec, tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    soundfile.write(tmp_path / "in.wav", noise(1000), 24000)
+    file = tmp_path / "out.rq"
+    header = encode_file(tmp_path / "in.wav", file, model=tiny_codec, n_q=2).header
+    forged = replace(header, space=replace(header.space, **facts))
+    file.write_bytes(file.read_bytes().replace(pack_header(header), pack_header(forged)))
+    with pytest.raises(FormatError, match=f"has {next(iter(facts))} .*damaged or forged"):
+        decode_file(file, model=tiny_codec)
 
 
 def test_a_file_of_an_unknown_model_names_it_and_loads_nothing(tiny_codec: Codec, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from conftest import TINY
 from prior_cases import KINDS, NETWORK, ONE, OTHER, RECIPE, SPACE_ID, patterns, save_random_prior
 
-from audiocodec.codec import Codec
+from audiocodec.codec import Codec, join_codes
 from audiocodec.errors import AudioError, ModelError
+from audiocodec.model.catalogue import PRIOR
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import QuantizerConfig
 from audiocodec.prior import bits_per_code, generate, generate_codes, likelihood, load_prior
@@ -21,7 +23,6 @@ from audiocodec.prior.data import CodedClips
 from audiocodec.prior.network import Prior, first_embeddings, rotation_of, span_mask
 from audiocodec.prior.sampling import Sampler, draw_code
 from audiocodec.prior.state import new_training, train_step
-from audiocodec.prior.store import PRIOR
 
 
 def random_prior() -> Prior:
@@ -217,13 +218,28 @@ def test_a_prompt_of_another_model_of_fewer_levels_or_too_short_is_refused(
     tiny_codec: Codec, prior: Prior
 ) -> None:
     silence = np.zeros(4000, np.float32)
-    with pytest.raises(ValueError, match="all 4 levels"):
+    with pytest.raises(ValueError, match="at 4 levels or more"):
         generate_codes(tiny_codec.space, prior, prompt=tiny_codec.encode(silence, 24000, n_q=2))
     with pytest.raises(AudioError, match="one frame"):
         generate_codes(tiny_codec.space, prior, prompt=tiny_codec.encode(silence[:319], 24000))
     other = dataclasses.replace(tiny_codec.space, id=bytes(16))
     with pytest.raises(ModelError, match="made for model 'tiny'"):
         generate(Codec(_Renamed(tiny_codec.model, other)), prior)
+
+
+def test_a_prior_of_the_first_levels_makes_and_scores_those(tiny_codec: Codec, tmp_path: Path) -> None:
+    prior = load_prior(save_random_prior(tmp_path, tiny_codec.space.first(2)))
+    coded = tiny_codec.encode(0.1 * np.random.default_rng(0).standard_normal(24000).astype(np.float32), 24000)
+    codes = join_codes(list(generate_codes(tiny_codec.space, prior, 0.2, prompt=coded).pieces))
+    assert codes.n_q == 2 and codes.n_samples == 28800
+    assert np.array_equal(codes.values[0, :, :75], coded.values[0, :2, :75])
+    audio = np.concatenate(list(generate(tiny_codec, prior, 0.2, prompt=coded)))
+    np.testing.assert_allclose(audio, tiny_codec.decode(codes), atol=1e-4)
+    of_all = bits_per_code(prior, coded.values[0])
+    assert of_all.shape[0] == 2 and np.array_equal(of_all, bits_per_code(prior, coded.values[0, :2]))
+    other = dataclasses.replace(tiny_codec.space, codebook_sizes=(64, 32, 64, 64))
+    with pytest.raises(ModelError, match=r"codebooks of \(64, 64\) entries"):
+        generate_codes(other, prior)
 
 
 class _Renamed:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ from audiocodec.cli import generate as generate_verb
 from audiocodec.codec import Codec
 from audiocodec.decoding import decode_file
 from audiocodec.errors import ModelError
+from audiocodec.model import catalogue
+from audiocodec.model.catalogue import PRIOR
 from audiocodec.prior import load_prior
 from audiocodec.prior.network import Prior
-from audiocodec.prior.store import PRIOR, save_prior
+from audiocodec.prior.store import save_prior
+from audiocodec.tools import info
 
 
 @pytest.fixture(autouse=True)
@@ -69,14 +73,29 @@ def test_the_command_continues_a_prompt() -> None:
 
 
 @pytest.mark.usefixtures("shipped")
+def test_a_prior_of_fewer_levels_makes_files_of_as_many(tiny_codec: Codec) -> None:
+    save_random_prior(Path("two"), tiny_codec.space.first(2))
+    clip = write_audio(Path("clip.wav"))
+    assert run("generate", "a.rq", "--prior", "two", "--prompt", clip, "--seconds", 0.5).code == 0
+    stream = info("a.rq")
+    assert stream.header.space.n_q == 2 and stream.n_samples == 3 * RATE + RATE // 2
+
+
+@pytest.mark.usefixtures("shipped")
 def test_a_model_that_comes_with_a_prior_needs_no_option(
-    tmp_path: Path, tiny_model_dir: Path, prior_dir: Path
+    tiny_model_dir: Path, prior_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder, file in (("m", tiny_model_dir), ("m/prior", prior_dir)):
-        (tmp_path / folder).mkdir()
-        for path in file.iterdir():
-            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
-    assert run("generate", "out.wav", "-m", "m", "--seconds", 0.1).code == 0
+    model = Path("models/with").absolute()
+    shutil.copytree(tiny_model_dir, model)
+    shutil.copytree(prior_dir, model / PRIOR)
+    assert run("generate", "out.wav", "-m", "models/with", "--seconds", 0.1).code == 0
+    monkeypatch.setattr(catalogue, "SHIPPED", model.parent)
+    assert run("generate", "again.wav", "-m", "with", "--seconds", 0.1).code == 0
+    assert Path("again.wav").read_bytes() == Path("out.wav").read_bytes()
+    told = run("models", "--json").objects[0]
+    files = [path for folder in (tiny_model_dir, prior_dir) for path in folder.iterdir()]
+    assert told["prior"] and told["bytes"] == sum(path.stat().st_size for path in files)
+    assert b"with a prior" in run("models").out
 
 
 @pytest.mark.usefixtures("shipped")

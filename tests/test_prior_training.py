@@ -40,7 +40,8 @@ def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def on_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "bf16_pays", lambda _: False)  # a timing must not decide the result
+    # a timing must not decide the result
+    monkeypatch.setattr("audiocodec.train.loop.bf16_pays", lambda _: False)
     monkeypatch.setattr(training, "LOG_EVERY_STEPS", 2)
 
 
@@ -94,6 +95,19 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_another_prior(
     other = dataclasses.replace(recipe, prior=dataclasses.replace(NETWORK, dim=16))
     with pytest.raises(ModelError, match="another prior"):
         train_prior(other, [audio_folder], tmp_path, resume=True)
+
+
+@pytest.mark.usefixtures("on_one_clock")
+def test_a_run_can_be_of_the_first_levels_only(
+    tiny_model_dir: Path, audio_folder: Path, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(brief_recipe(tiny_model_dir), steps=2, levels=2)
+    prior = load_prior(train_prior(recipe, [audio_folder], tmp_path, valid=audio_folder))
+    assert prior.config.codebook_sizes == (64, 64)
+    valid = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["valid"]
+    assert "bits_level1" in valid and "bits_level2" not in valid
+    with pytest.raises(ModelError, match="levels 5: expected 0 to 4, those of tiny"):
+        train_prior(dataclasses.replace(recipe, levels=5), [audio_folder], tmp_path / "more")
 
 
 def test_codes_are_made_once_and_know_their_kind(
@@ -151,6 +165,7 @@ def test_the_recipes_are_read_and_fit_the_budget() -> None:
     ("lines", "message"),
     [
         ("steps = 0", "steps: expected 1 or more"),
+        ("steps = 1\nlevels = -1", "levels -1: expected 1 or more"),
         ("steps = 1\nbatch = 3", "unknown key 'batch'"),
         ("steps = 1\nlearning_rate = [1e-3]", "highest and a last"),
         ("steps = 1\ndata = {kind_dropout = 2.0}", "kind_dropout: expected 0 to 1"),

@@ -18,7 +18,7 @@ from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
 from audiocodec.model.store import load_model
 from audiocodec.train import losses
-from audiocodec.train.data import load_clips, random_crops, read_mono, split_clips
+from audiocodec.train.data import change_speed, load_clips, random_crops, read_mono, split_clips
 from audiocodec.train.loop import keep_recipe, train
 from audiocodec.train.recipe import DataConfig, Recipe, StageConfig, load_recipe
 from audiocodec.train.validate import validate
@@ -116,24 +116,38 @@ def test_crops_are_reproducible_and_within_full_scale(audio_folder: Path) -> Non
     assert len(rest) == 2 and len(held_out) == 1
 
 
-def test_other_speeds_ask_for_torchaudio_and_use_it(
-    audio_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_speed_plays_crops_at_another_pitch() -> None:
+    time = torch.arange(24000) / 24000
+    tone = torch.stack([torch.sin(2 * torch.pi * 400 * time), torch.sin(2 * torch.pi * 800 * time)])
+    faster = change_speed(tone, 1.25)
+    assert faster.shape == (2, 19200)
+    for n, pitch in enumerate((500, 1000)):
+        expected = torch.sin(2 * torch.pi * pitch * time[:19200])
+        assert (faster[n] - expected)[500:-500].abs().max() < 1e-3
+
+
+def test_speeds_are_drawn_for_whole_batches(audio_folder: Path) -> None:
     clips = load_clips([audio_folder], 24000)
+    generator = torch.Generator().manual_seed(1)
+    slow, plain = (random_crops(clips, 2, 4800, generator, speeds=(speed,)) for speed in (0.8, 1.0))
+    assert slow.shape == plain.shape == (2, 1, 4800)
+
+
+def test_speeds_on_a_gpu_ask_for_torchaudio_and_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = torch.empty(2, 6000, device="meta")  # any device but the CPU
     monkeypatch.setitem(sys.modules, "torchaudio", None)
     with pytest.raises(CodecError, match=r"audiocodec\[torchaudio\]"):
-        random_crops(clips, 2, 4800, torch.Generator().manual_seed(1), speeds=(1.25,))
+        change_speed(elsewhere, 1.25)
     asked = []
 
     class Functional:
         @staticmethod
         def resample(crops: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
-            asked.append((tuple(crops.shape), from_rate, to_rate))
+            asked.append((from_rate, to_rate))
             return crops[:, : -(-crops.shape[1] * to_rate // from_rate)]
 
     monkeypatch.setattr("audiocodec.train.data.torchaudio_functional", lambda: Functional)
-    crops = random_crops(clips, 2, 4800, torch.Generator().manual_seed(1), speeds=(1.25,))
-    assert crops.shape == (2, 1, 4800) and asked == [((2, 6000), 1250, 1000)]
+    assert change_speed(elsewhere, 1.25).shape == (2, 4800) and asked == [(1250, 1000)]
 
 
 def test_stereo_of_another_rate_becomes_mono(audio_folder: Path) -> None:
@@ -156,9 +170,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
     audio_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(
-        "audiocodec.train.loop.bf16_pays", lambda _: False
-    )  # a timing must not decide the result
+    # a timing must not decide the result
+    monkeypatch.setattr("audiocodec.train.loop.bf16_pays", lambda _: False)
     train(RECIPE, [audio_folder], tmp_path / "whole")
     for last in (1, 3, 5, 6):  # stops in every stage
         shorter = dataclasses.replace(RECIPE, stages=RECIPE.stages)

@@ -106,6 +106,25 @@ def open_source(name: str) -> Iterator[BinaryIO]:
         yield file
 
 
+@contextmanager
+def open_target(
+    name: str, *, overwrite: bool, check: Callable[[Path], object] | None = None
+) -> Iterator[BinaryIO]:
+    """The bytes of an output, `-` being standard output; a file gets its name when it is whole and passes `check`."""
+    if name == PIPE:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    from audiocodec.output import atomic_output
+
+    make_folder(name)
+    with atomic_output(name, overwrite=overwrite) as path:
+        with path.open("wb") as file:
+            yield file
+        if check is not None:
+            check(path)
+
+
 def make_folder(target: str) -> None:
     """Makes the folder that an output goes to."""
     if target != PIPE:

@@ -1,12 +1,11 @@
 """`codec drop`: fewer levels, by copying bytes."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from audiocodec.cli.batch import open_source
+from audiocodec.cli.batch import open_source, open_target
 from audiocodec.cli.console import size
 from audiocodec.cli.exits import UsageError
 from audiocodec.cli.options import Force, Quiet, console_of
@@ -37,6 +36,8 @@ def run(
     input or output.
     """
     console = console_of(context, quiet=quiet)
+    from audiocodec import bitstream
+
     if levels < 1:
         raise UsageError(f"--levels {levels}: expected 1 or more")
     jobs = plan_jobs([source, target], None, input_suffixes=(), output_suffixes=(".rq",))
@@ -44,7 +45,8 @@ def run(
         check_output_dir(None, jobs)
         check_source(jobs[0])
         check_target(jobs[0], overwrite=force)
-        _drop(source, target, levels, overwrite=force)
+        with open_target(target, overwrite=force) as dst, open_source(source) as src:
+            bitstream.drop(src, dst, levels)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -54,17 +56,3 @@ def run(
         line += f"  {size(Path(target).stat().st_size)}"
     console.say(line)
     return 0
-
-
-def _drop(source: str, target: str, levels: int, *, overwrite: bool) -> None:
-    """Copies from and to files or pipes."""
-    from audiocodec import bitstream
-    from audiocodec.output import atomic_output
-
-    with open_source(source) as src:
-        if target == PIPE:
-            bitstream.drop(src, sys.stdout.buffer, levels)
-            sys.stdout.buffer.flush()
-            return
-        with atomic_output(target, overwrite=overwrite) as path, path.open("wb") as dst:
-            bitstream.drop(src, dst, levels)

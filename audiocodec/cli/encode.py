@@ -3,15 +3,14 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiocodec.cli.batch import Batch, Facts, make_folder
+from audiocodec.cli.batch import Batch, Facts, open_target
 from audiocodec.cli.coding import prepare_torch, times
 from audiocodec.cli.console import Console, clock, size
 from audiocodec.cli.exits import UsageError
@@ -211,9 +210,10 @@ def _encode(job: Job, codec: "Codec", wishes: Wishes, console: Console) -> Facts
 
     begun = time.perf_counter()
     source = sys.stdin.buffer if job.source == PIPE else job.source
+    check = partial(_verify, codec=codec) if wishes.verify else None
     with (
         AudioReader(source, raw=wishes.raw) as reader,
-        _output(job.target, codec, wishes) as file,
+        open_target(job.target, overwrite=wishes.overwrite, check=check) as file,
         console.progress(shown(job.source), _stated_seconds(reader)) as progress,
     ):
         info = encode_as(
@@ -242,22 +242,6 @@ def _rate(info: "StreamInfo") -> str:
 
 def _stated_seconds(reader: "AudioReader") -> float | None:
     return None if reader.n_samples is None else reader.n_samples / reader.sample_rate
-
-
-@contextmanager
-def _output(target: str, codec: "Codec", wishes: Wishes) -> Iterator[BinaryIO]:
-    """The output to write to, which gets its name when it is whole and, if that is wished, was checked."""
-    from audiocodec.output import atomic_output
-
-    if target == PIPE:
-        yield sys.stdout.buffer
-        return
-    make_folder(target)
-    with atomic_output(target, overwrite=wishes.overwrite) as path:
-        with path.open("wb") as file:
-            yield file
-        if wishes.verify:
-            _verify(path, codec)
 
 
 def _verify(path: Path, codec: "Codec") -> None:

@@ -77,12 +77,12 @@ def run(
     _prepare()
     codec, loaded = _load(model, prior)
     loaded.config.kind_index(kind)  # before the prompt, which may be long
-    known = None if prompt is None else _read_prompt(prompt, codec)
-    from audiocodec.prior.sampling import generate_codes, recording_to_be
+    known = None if prompt is None else _read_prompt(prompt, codec, loaded.config.n_q)
+    from audiocodec.prior.files import write_audio, write_codes
+    from audiocodec.prior.sampling import generate_codes
 
     begun = time.perf_counter()
-    source, n_samples = recording_to_be(codec.space, seconds, known)
-    pieces = generate_codes(
+    generated = generate_codes(
         codec.space,
         loaded,
         seconds,
@@ -92,16 +92,16 @@ def run(
         top_k=top_k,
         seed=seed,
     )
-    from audiocodec.prior.files import write_audio, write_codes
-
+    sample_rate = generated.source.sample_rate
+    duration_seconds = generated.n_samples / sample_rate
     target = sys.stdout.buffer if output == PIPE else output
-    with console.progress(output, n_samples / source.sample_rate) as progress:
+    with console.progress(output, duration_seconds) as progress:
         if isinstance(target, str) and _suffix(target) == CODES_SUFFIX:
-            write_codes(codec, pieces, target, source, n_samples, overwrite=force, progress=progress)
+            write_codes(codec, generated, target, overwrite=force, progress=progress)
         else:
-            write_audio(codec, pieces, target, source, n_samples, overwrite=force, progress=progress)
+            write_audio(codec, generated, target, overwrite=force, progress=progress)
     speed = times(seconds, time.perf_counter() - begun)  # a prompt costs next to nothing
-    _report(output, n_samples / source.sample_rate, source.sample_rate, speed, console)
+    _report(output, duration_seconds, sample_rate, speed, console)
     return 0
 
 
@@ -157,11 +157,11 @@ def _load(model: str | None, prior: str | None) -> "tuple[Codec, Prior]":
     return codec, loaded
 
 
-def _read_prompt(name: str, codec: "Codec") -> "Codes":
-    """Codes of the recording that is to go on."""
+def _read_prompt(name: str, codec: "Codec", n_q: int) -> "Codes":
+    """Codes of n_q levels of the recording that is to go on."""
     from audiocodec.prior.files import read_prompt
 
-    return read_prompt(codec, sys.stdin.buffer if name == PIPE else name)
+    return read_prompt(codec, n_q, sys.stdin.buffer if name == PIPE else name)
 
 
 def _report(output: str, duration_seconds: float, sample_rate: int, speed: str, console: Console) -> None:

@@ -27,7 +27,8 @@ JSON_KEYS = {
     "levels": "the most levels it codes in",
     "kbps_min": "rate of one level, mono",
     "kbps_max": "rate of all levels, mono",
-    "bytes": "length of its files",
+    "bytes": "length of its files, those of its prior among them",
+    "prior": "whether it comes with a prior, for codec generate",
     "code_space": "code space id, in hex: files of the same id can be decoded",
 }
 
@@ -108,7 +109,7 @@ def _models() -> list[Facts]:
 
 def _facts(name: str, *, is_default: bool) -> Facts:
     """The facts about one model, from its files; its weights are not loaded."""
-    from audiocodec.model.catalogue import model_folder
+    from audiocodec.model.catalogue import PRIOR, model_folder
 
     folder = model_folder(name)
     space = _space(folder)
@@ -119,7 +120,8 @@ def _facts(name: str, *, is_default: bool) -> Facts:
         "levels": space.n_q,
         "kbps_min": round(space.kbps(1), 4),
         "kbps_max": round(space.kbps(), 4),
-        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        "prior": (folder / PRIOR).is_dir(),
         "code_space": space.id.hex(),
     }
 
@@ -149,8 +151,8 @@ def _space(folder: Path) -> "CodeSpace":
 
 def _line(model: Facts) -> str:
     """One model for a person."""
-    mark = "*" if model["default"] else " "
+    mark, prior = "*" if model["default"] else " ", "  with a prior" if model["prior"] else ""
     return (
         f"{mark} {model['name']:<20}  {model['sample_rate'] / 1000:g} kHz  {model['levels']} levels  "
-        f"{model['kbps_min']:g}-{model['kbps_max']:g} kbps  {size(model['bytes'])}  {model['code_space']}"
+        f"{model['kbps_min']:g}-{model['kbps_max']:g} kbps  {size(model['bytes'])}  {model['code_space']}{prior}"
     )

@@ -1,14 +1,11 @@
 """`codec recode`: the same codes in fewer bytes, or raw; what a file decodes to stays the same."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
-from audiocodec.cli.batch import Batch, Facts, make_folder, open_source
+from audiocodec.cli.batch import Batch, Facts, open_source, open_target
 from audiocodec.cli.console import Console, size
 from audiocodec.cli.exits import UsageError
 from audiocodec.cli.options import Force, OutputDir, Quiet, console_of
@@ -71,25 +68,11 @@ def _recode(job: Job, model: str | None, console: Console, *, raw: bool, overwri
     from audiocodec.tools import find_tables
 
     before = _size(job.source)
-    with _output(job.target, overwrite=overwrite) as dst, open_source(job.source) as src:
+    with open_target(job.target, overwrite=overwrite) as dst, open_source(job.source) as src:
         bitstream.recode(src, dst, lambda header: find_tables(header.space, model), raw=raw)
     sizes = [size(n_bytes) for n_bytes in (before, _size(job.target)) if n_bytes is not None]
     console.say(f"{job.label}  {' -> '.join(sizes)}".rstrip())
     return {}
-
-
-@contextmanager
-def _output(target: str, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """Where the result goes: a file that appears when it is whole, or standard output."""
-    from audiocodec.output import atomic_output
-
-    if target == PIPE:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    make_folder(target)
-    with atomic_output(target, overwrite=overwrite) as path, path.open("wb") as dst:
-        yield dst
 
 
 def _size(name: str) -> int | None:

@@ -10,6 +10,7 @@ FORMER = {"general-24khz-1": "commit 1a08285", "general-24khz-2": "commit 31eff5
 SHIPPED = Path(__file__).parent.parent / "models"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TABLES = "entropy.npz"  # of the entropy coder; a model may be without
+PRIOR = "prior"  # folder of a prior over the model's codes; a model may be without
 
 
 def shipped_models() -> list[str]:

@@ -13,9 +13,11 @@ from audiocodec.model.layers import (
     CodecState,
     ResidualUnit,
     overlap_add,
+    start_linear,
 )
 
 START_LOG_MAGNITUDE = -4.0  # most bins are quiet: it need not be learned first
+START_LEVEL = 0.05  # latents have deviation 1, audio about a tenth of that or less
 MAX_LOG_MAGNITUDE = 6.0  # e^6 in one bin is far beyond a full-scale sine's; a wild prediction stays finite
 
 
@@ -82,7 +84,11 @@ class StridedDecoder(nn.Module):
             layers += [CausalConvTranspose1d(channels, channels // 2, 2 * stride, stride=stride)]
             channels //= 2
             layers += [ResidualUnit(channels, 3, dilation) for dilation in strided.dilations]
-        self.layers = CausalSequence([*layers, CausalConv1d(channels, 1, strided.kernel_size)])
+        last = CausalConv1d(channels, 1, strided.kernel_size)
+        self.layers = CausalSequence([*layers, last])
+        start_linear(self.layers)
+        with torch.no_grad():
+            last.conv.weight.mul_(START_LEVEL)
 
     @property
     def receptive_field(self) -> int:

@@ -12,6 +12,7 @@ from audiocodec.model.layers import (
     CodecState,
     ConvNeXtBlock,
     ResidualUnit,
+    start_linear,
 )
 
 
@@ -95,6 +96,7 @@ class StridedEncoder(nn.Module):
             channels *= 2
         layers += attention_layers(channels, config.attention)
         self.layers = CausalSequence([*layers, CausalConv1d(channels, config.latent_dim, 3)])
+        start_linear(self.layers)
 
     def initial_state(self, batch_size: int) -> CodecState:
         states = self.layers.initial_state(batch_size)

@@ -111,6 +111,25 @@ class ResidualUnit(nn.Module):
         return x + self.pointwise(F.elu(y)), state
 
 
+@torch.no_grad()
+def start_linear(layers: nn.Module) -> None:
+    """First weights of a stack of strided convolutions: what goes through keeps its size, residual units add nothing.
+
+    torch's own would make the waveform fainter by each layer, until latents are nothing but biases.
+    """
+    for module in layers.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            n_summed = module.in_channels * module.kernel_size[0]
+            if isinstance(module, nn.ConvTranspose1d):
+                n_summed //= module.stride[0]
+            nn.init.normal_(module.weight, std=n_summed**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in layers.modules():
+        if isinstance(module, ResidualUnit):
+            nn.init.zeros_(module.pointwise.weight)
+
+
 class CausalAttention(nn.Module):
     """Self-attention of each frame over the last `span` frames, itself included, added to the input.
 

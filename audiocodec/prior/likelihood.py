@@ -26,8 +26,8 @@ def contexts_in_pieces(
 def bits_per_code(prior: Prior, codes: NDArray[np.int16], kind: str | None = None) -> NDArray[np.float32]:
     """What each code of a recording costs by the prior: -log2 of its probability; raw codes cost log2 of K.
 
-    codes [n_q, F], of one lane and of all levels (`Codes.values[lane]`); kind: what the recording is of, None where it
-    is not said -> [n_q, F]. The mean is the recording's score: the fewer bits, the likelier.
+    codes [n_q, F], of one lane (`Codes.values[lane]`), or of more levels, whose first n_q count; kind: what the
+    recording is of, None where it is not said -> [n_q, F]. The mean is its score: the fewer bits, the likelier.
     Raises ModelError for codes of another shape, ValueError for a kind that the prior does not know.
 
     >>> from audiocodec.prior.config import NetworkConfig, PriorConfig
@@ -36,12 +36,12 @@ def bits_per_code(prior: Prior, codes: NDArray[np.int16], kind: str | None = Non
     (2, 50)
     """
     config = prior.config
-    if codes.ndim != 2 or len(codes) != config.n_q or codes.shape[1] < 1:
+    if codes.ndim != 2 or len(codes) < config.n_q or codes.shape[1] < 1:
         raise ModelError(
-            f"codes of shape {codes.shape}: expected [{config.n_q}, F], all levels of a frame or more"
+            f"codes of shape {codes.shape}: expected [{config.n_q}, F], as many levels or more, of a frame or more"
         )
     kinds = torch.tensor([config.kind_index(kind)], device=prior.device)
-    entries = torch.from_numpy(codes.astype(np.int64))[None].to(prior.device)
+    entries = torch.from_numpy(codes[: config.n_q].astype(np.int64))[None].to(prior.device)
     embedded, done, costs = prior.embed(entries), 0, []
     for contexts, _ in contexts_in_pieces(prior, embedded[:, :-1], kinds, prior.initial_state(1)):
         here = slice(done, done + contexts.shape[1])

@@ -31,13 +31,15 @@ class PriorDataConfig:
 class PriorRecipe:
     """Everything that decides what the training of a prior does, besides its data and the machine.
 
-    model: a name or folder, whose codes are learned. learning_rate: the highest, after optimizer.warmup_steps, and the
-    one at the end, to which it falls along half a cosine.
+    model: a name or folder, whose codes are learned; levels: so many of its levels, from the first one on; 0: all.
+    learning_rate: the highest, after optimizer.warmup_steps, and the one at the end, to which it falls along half a
+    cosine.
     """
 
     name: str
     steps: int
     model: str = DEFAULT_MODEL
+    levels: int = 0
     seed: int = 1
     validate_every: int = 1000
     learning_rate: tuple[float, ...] = (2e-3, 2e-5)
@@ -55,6 +57,7 @@ def _rules(recipe: PriorRecipe) -> Iterator[tuple[bool, str]]:
     """What must hold of a recipe, and what to say where it does not."""
     data, optimizer = recipe.data, recipe.optimizer
     yield recipe.steps >= 1, "steps: expected 1 or more"
+    yield recipe.levels >= 0, f"levels {recipe.levels}: expected 1 or more, or 0 for all of the model's"
     yield recipe.validate_every >= 1, "validate_every: expected 1 or more"
     yield len(recipe.learning_rate) == 2, "learning_rate: expected a highest and a last value"
     yield data.batch_size >= 1, "data.batch_size: expected 1 or more"

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -18,8 +20,15 @@ from audiocodec.prior.store import check_space
 from audiocodec.stream import Floats, file_block_frames
 
 DEFAULT_SECONDS = 10.0
-DEFAULT_TEMPERATURE = 1.0
-DEFAULT_SEED = 0
+
+
+class Choices(TypedDict, total=False):
+    """What `Sampler` may be told."""
+
+    kind: str | None
+    temperature: float
+    top_k: int | None
+    seed: int
 
 
 class Sampler:
@@ -40,9 +49,9 @@ class Sampler:
         prior: Prior,
         *,
         kind: str | None = None,
-        temperature: float = DEFAULT_TEMPERATURE,
+        temperature: float = 1.0,
         top_k: int | None = None,
-        seed: int = DEFAULT_SEED,
+        seed: int = 0,
     ) -> None:
         _check_choices(temperature, top_k, seed)
         self._prior, self._temperature, self._top_k = prior, temperature, top_k
@@ -108,49 +117,36 @@ def _check_choices(temperature: float, top_k: int | None, seed: int) -> None:
         raise ValueError(f"seed {seed}: expected 0 or more, below 2^63")
 
 
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A recording of one lane in the making: `pieces` of codes as they are sampled, and what the whole will be.
+
+    space: of the codes, with the levels that the prior has. The last piece says how long the recording is.
+    """
+
+    space: CodeSpace
+    source: Source
+    n_samples: int
+    pieces: Iterator[Codes]
+
+
 def generate(
     codec: Codec,
     prior: Prior,
     seconds: float = DEFAULT_SECONDS,
     *,
     prompt: Codes | None = None,
-    kind: str | None = None,
-    temperature: float = DEFAULT_TEMPERATURE,
-    top_k: int | None = None,
-    seed: int = DEFAULT_SEED,
+    **choices: Unpack[Choices],
 ) -> Iterator[Floats]:
     """New audio, block [T, 1] by block as it is sampled: at the model's rate, or at the prompt's.
 
     Without a prompt the blocks have `seconds` together, to the nearest sample. With one, what `codec.encode` gave of a
-    recording, they have the recording as the codec gives it back, and `seconds` more. kind: one of
-    `prior.config.kinds`. temperature, top_k, seed: as `Sampler` says; the same seed gives the same samples.
+    recording, they have the recording as the codec gives it back, and `seconds` more. choices: kind, one of
+    `prior.config.kinds`; temperature, top_k, seed, as `Sampler` says. The same seed gives the same samples.
     Raises ModelError for a prior of another model, AudioError for a prompt shorter than a frame, ValueError for a kind
     that the prior does not know and for numbers that cannot be.
     """
-    pieces = generate_codes(
-        codec.space,
-        prior,
-        seconds,
-        prompt=prompt,
-        kind=kind,
-        temperature=temperature,
-        top_k=top_k,
-        seed=seed,
-    )
-    return decode_pieces(codec, pieces)
-
-
-def decode_pieces(codec: Codec, pieces: Iterator[Codes]) -> Iterator[Floats]:
-    """The audio [T, 1] of codes as they come; the last of them says how long it is."""
-    decoder = None
-    n_samples = None
-    for codes in pieces:
-        if decoder is None:
-            decoder = codec.stream_decoder(codes.source.sample_rate, channels=1)
-        yield decoder.push(codes)
-        n_samples = codes.n_samples
-    if decoder is not None:
-        yield decoder.finish(n_samples)
+    return decode_pieces(codec, generate_codes(codec.space, prior, seconds, prompt=prompt, **choices))
 
 
 def generate_codes(
@@ -159,23 +155,26 @@ def generate_codes(
     seconds: float = DEFAULT_SECONDS,
     *,
     prompt: Codes | None = None,
-    kind: str | None = None,
-    temperature: float = DEFAULT_TEMPERATURE,
-    top_k: int | None = None,
-    seed: int = DEFAULT_SEED,
-) -> Iterator[Codes]:
-    """`generate`, before it is decoded: the prompt's codes, then new ones as they are sampled.
-
-    They are one recording of one lane; the last of them says how long it is.
-    """
+    **choices: Unpack[Choices],
+) -> Generated:
+    """`generate`, before it is decoded: the prompt's codes, then new ones as they are sampled."""
     check_space(prior, space)
-    source, n_samples = recording_to_be(space, seconds, prompt)
+    space = space.first(prior.config.n_q)
+    source, n_samples = _recording_to_be(space, seconds, prompt)
     known = np.zeros((space.n_q, 0), np.int16) if prompt is None else prompt_codes(prompt, space)
-    sampler = Sampler(prior, kind=kind, temperature=temperature, top_k=top_k, seed=seed)
-    return _pieces(space, source, sampler, known, n_samples)
+    pieces = _pieces(space, source, Sampler(prior, **choices), known, n_samples)
+    return Generated(space, source, n_samples, pieces)
 
 
-def recording_to_be(space: CodeSpace, seconds: float, prompt: Codes | None) -> tuple[Source, int]:
+def decode_pieces(codec: Codec, generated: Generated) -> Iterator[Floats]:
+    """The audio [T, 1] of codes as they come."""
+    decoder = codec.stream_decoder(generated.source.sample_rate, channels=1, n_q=generated.space.n_q)
+    for codes in generated.pieces:
+        yield decoder.push(codes)
+    yield decoder.finish(generated.n_samples)
+
+
+def _recording_to_be(space: CodeSpace, seconds: float, prompt: Codes | None) -> tuple[Source, int]:
     """Rate and length in samples of what `generate` will give. Raises ValueError for no time at all."""
     source = Source(space.sample_rate if prompt is None else prompt.source.sample_rate, 1)
     n_new = round(seconds * source.sample_rate) if math.isfinite(seconds) else 0
@@ -209,10 +208,10 @@ def prompt_codes(prompt: Codes, space: CodeSpace) -> NDArray[np.int16]:
     """Codes [n_q, F] of the frames of a recording that have heard nothing beyond its end; of stereo, its middle.
 
     Later frames, those that a recording's last samples need because of the delay, know that silence follows.
-    Raises AudioError if there is no such frame, ValueError for codes of another model or of fewer levels.
+    Raises AudioError if there is no such frame, ValueError for codes of another model or of fewer levels than `space`.
     """
-    if prompt.space.id != space.id or prompt.n_q != space.n_q:
-        raise ValueError(f"the prompt: expected codes of {space.model} at all {space.n_q} levels")
+    if prompt.space.id != space.id or prompt.n_q < space.n_q:
+        raise ValueError(f"the prompt: expected codes of {space.model} at {space.n_q} levels or more")
     if prompt.n_samples is None:
         raise ValueError("the prompt: expected codes of a whole recording, whose length is known")
     n_lane = lane_length(prompt.n_samples, prompt.source.sample_rate, space.sample_rate)
@@ -222,4 +221,4 @@ def prompt_codes(prompt: Codes, space: CodeSpace) -> NDArray[np.int16]:
             f"the prompt has {1000 * prompt.n_samples / prompt.source.sample_rate:.1f} ms: "
             f"expected {1000 / space.frame_rate:.1f} ms, one frame, or more"
         )
-    return prompt.values[0, :, :n_frames]
+    return prompt.values[0, : space.n_q, :n_frames]

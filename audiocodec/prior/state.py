@@ -4,7 +4,6 @@ import copy
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from audiocodec.prior.config import PriorConfig
 from audiocodec.prior.data import CodedClips, random_crops
 from audiocodec.prior.network import Prior
 from audiocodec.prior.recipe import PriorRecipe
+from audiocodec.train.state import adamw, random_states, restore_random, write_checkpoint
 from audiocodec.train.steps import apply_gradients, autocast
 
 
@@ -29,29 +29,30 @@ class PriorTraining:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     step: int = 0
-    bf16: dict[str, bool] = field(default_factory=dict)  # per kind of processor, whether bf16 pays there
+    bf16: dict[str, bool] = field(default_factory=dict)
+
+    def trial_loss(self) -> Tensor:
+        """Bits of a batch of zeros; without dropout, which would use random numbers up."""
+        n_clips, n_frames = self.recipe.data.batch_size, self.recipe.data.crop_frames
+        codes = torch.zeros(n_clips, self.prior.config.n_q, n_frames, dtype=torch.int64)
+        return self.prior.eval().bits(codes, torch.zeros(n_clips, dtype=torch.int64)).mean()
 
 
 def new_training(recipe: PriorRecipe, model: CodecModel, device: torch.device) -> PriorTraining:
-    """A fresh state: weights from the recipe's seed, embeddings from the model's codebooks."""
+    """A fresh state: weights from the recipe's seed, embeddings from the model's codebooks.
+
+    Raises ModelError for more levels than the model has.
+    """
     torch.manual_seed(recipe.seed)
-    config = PriorConfig(
-        model.code_space().id.hex(),
-        model.config.name,
-        model.config.quantizer.codebook_sizes,
-        recipe.data.kinds,
-        recipe.prior,
-    )
-    prior = Prior(config, [level.codebook for level in model.quantizer.levels]).to(device)
+    space = model.code_space()
+    if recipe.levels > space.n_q:
+        raise ModelError(f"recipe: levels {recipe.levels}: expected 0 to {space.n_q}, those of {space.model}")
+    space = space.first(recipe.levels or space.n_q)
+    config = PriorConfig(space.id.hex(), space.model, space.codebook_sizes, recipe.data.kinds, recipe.prior)
+    prior = Prior(config, [level.codebook for level in model.quantizer.levels[: space.n_q]]).to(device)
     averaged = copy.deepcopy(prior).requires_grad_(False).eval()
-    settings = recipe.optimizer
-    beta1, beta2 = settings.betas
-    optimizer = torch.optim.AdamW(
-        prior.parameters(), lr=0.0, betas=(beta1, beta2), weight_decay=settings.weight_decay, fused=True
-    )
-    return PriorTraining(
-        recipe, device, prior, averaged, optimizer, torch.Generator().manual_seed(recipe.seed)
-    )
+    optimizer, generator = adamw(prior, recipe.optimizer), torch.Generator().manual_seed(recipe.seed)
+    return PriorTraining(recipe, device, prior, averaged, optimizer, generator)
 
 
 def train_step(state: PriorTraining, clips: CodedClips, *, bf16: bool) -> dict[str, Tensor]:
@@ -63,7 +64,7 @@ def train_step(state: PriorTraining, clips: CodedClips, *, bf16: bool) -> dict[s
     weights = inside.to(state.device)[:, None] / inside.sum()
     state.prior.train()
     with autocast(state.device, bf16):
-        bits = state.prior.bits(codes.to(state.device), kinds)
+        bits = state.prior.bits(codes[:, : state.prior.config.n_q].to(state.device), kinds)
     per_level = (bits * weights).sum((0, 2))
     total = per_level.mean()
     # gradients of nats, whose size the limit on their norm was chosen for
@@ -94,11 +95,8 @@ def update_averaged(state: PriorTraining) -> None:
 
 
 def save_checkpoint(state: PriorTraining, path: Path) -> None:
-    """Writes a checkpoint to a neighbour first and renames it, so that a stop at any moment leaves a whole one."""
-    random = {"crops": state.generator.get_state(), "cpu": torch.get_rng_state()}
-    if state.device.type == "cuda":
-        random["cuda"] = torch.cuda.get_rng_state(state.device)
-    values: dict[str, Any] = {
+    """Writes a checkpoint."""
+    values = {
         "recipe": asdict(state.recipe),
         "config": asdict(state.prior.config),
         "step": state.step,
@@ -106,11 +104,9 @@ def save_checkpoint(state: PriorTraining, path: Path) -> None:
         "prior": state.prior.state_dict(),
         "averaged": state.averaged.state_dict(),
         "optimizer": state.optimizer.state_dict(),
-        "random": random,
+        "random": random_states(state),
     }
-    temporary = path.with_suffix(".partial")
-    torch.save(values, temporary)
-    temporary.replace(path)
+    write_checkpoint(values, path)
 
 
 def load_checkpoint(state: PriorTraining, path: Path) -> None:
@@ -124,7 +120,4 @@ def load_checkpoint(state: PriorTraining, path: Path) -> None:
     state.averaged.load_state_dict(values["averaged"])
     state.optimizer.load_state_dict(values["optimizer"])
     state.step, state.bf16 = values["step"], values["bf16"]
-    state.generator.set_state(values["random"]["crops"].cpu())
-    torch.set_rng_state(values["random"]["cpu"].cpu())
-    if "cuda" in values["random"] and state.device.type == "cuda":
-        torch.cuda.set_rng_state(values["random"]["cuda"].cpu(), state.device)
+    restore_random(state, values["random"])

@@ -10,13 +10,12 @@ import safetensors.torch
 from audiocodec.codes import CodeSpace
 from audiocodec.errors import ModelError
 from audiocodec.hub.load import is_foreign
-from audiocodec.model.catalogue import CONFIG, WEIGHTS, model_folder, shipped_models
+from audiocodec.model.catalogue import CONFIG, PRIOR, WEIGHTS, model_folder, shipped_models
 from audiocodec.model.config import from_dict
 from audiocodec.model.store import write_whole
 from audiocodec.prior.config import PriorConfig
 from audiocodec.prior.network import Prior
 
-PRIOR = "prior"  # folder of the prior in a model's folder; a model may be without
 HOW_TO_GET_ONE = "name one with --prior DIR, or train it: codec train recipes/prior/small"
 
 
@@ -69,4 +68,9 @@ def check_space(prior: Prior, space: CodeSpace) -> None:
         raise ModelError(
             f"the prior was made for model {config.model!r} (code space {config.code_space}), this is "
             f"{space.model!r} ({space.id.hex()}): name that model with -m, or another prior with --prior"
+        )
+    if config.codebook_sizes != space.codebook_sizes[: config.n_q]:
+        raise ModelError(
+            f"the prior has codebooks of {config.codebook_sizes} entries, its model {space.model!r} has "
+            f"{space.codebook_sizes}: the prior is damaged, or made wrong; get its files again"
         )

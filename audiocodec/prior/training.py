@@ -1,19 +1,17 @@
 """Trains a prior: codes of the data, steps, log, checkpoints, validation, on a CPU or a GPU."""
 
-import json
 import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from audiocodec.errors import CodecError
-from audiocodec.model.catalogue import model_folder
+from audiocodec.model.catalogue import PRIOR, model_folder
 from audiocodec.model.store import load_model
 from audiocodec.prior.data import CodedClips, coded_data
 from audiocodec.prior.likelihood import bits_per_code
@@ -26,15 +24,16 @@ from audiocodec.prior.state import (
     save_checkpoint,
     train_step,
 )
-from audiocodec.prior.store import PRIOR, save_prior
+from audiocodec.prior.store import save_prior
 from audiocodec.train.loop import (
     CHECKPOINT_EVERY_SECONDS,
     LOG_EVERY_STEPS,
-    TIMED_STEPS,
     Progress,
+    append_metrics,
+    choose_bf16,
     mean_figures,
+    open_run,
 )
-from audiocodec.train.steps import autocast
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +69,10 @@ def train_prior(
     place = _place(device)
     model = load_model(model_folder(recipe.model)).to(place)
     state = new_training(recipe, model, place)
-    _open_run(state, out, resume)
+    open_run(recipe, out, resume, partial(load_checkpoint, state))
     clips, held_out = coded_data(model, data, valid, recipe.data.kinds, out)
     clips = clips.to(place)
-    bf16 = _choose_bf16(state, clips)
+    bf16 = choose_bf16(state)
     log.info("%d clips, %d frames, bf16 %s", len(clips), clips.codes.shape[1], "on" if bf16 else "off")
 
     deadline = started + 60 * (max_minutes if max_minutes is not None else float("inf"))
@@ -85,7 +84,7 @@ def train_prior(
         if state.step % LOG_EVERY_STEPS == 0:
             seconds_per_step = (time.monotonic() - began) / (state.step - first_step)
             figures = mean_figures(history) | {"seconds_per_step": seconds_per_step}
-            _append_metrics(out, state, figures)
+            append_metrics(out, state.step, STAGE, figures)
             left = min((recipe.steps - state.step) * seconds_per_step, deadline - time.monotonic())
             progress(Progress(state.step, recipe.steps, STAGE, left, figures))
             history.clear()
@@ -131,58 +130,9 @@ def _place(device: str) -> torch.device:
     return torch.device("cuda" if use_cuda else "cpu")
 
 
-def _open_run(state: PriorTraining, out: Path, resume: bool) -> None:
-    """Makes the run's folder, or brings the state to where its last checkpoint stands."""
-    checkpoint = out / "checkpoint.pt"
-    if resume and checkpoint.exists():
-        load_checkpoint(state, checkpoint)
-    elif resume:
-        raise CodecError(f"{checkpoint}: no checkpoint to resume from; start without --resume")
-    elif checkpoint.exists():
-        raise CodecError(f"{out} holds a run already: go on with --resume, or choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps(asdict(state.recipe), indent=1) + "\n")
-
-
-def _choose_bf16(state: PriorTraining, clips: CodedClips) -> bool:
-    """Whether to compute in bf16: timed once per kind of processor and kept, so that a resumed run is the same."""
-    kind = f"{state.device.type} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()} threads"
-    if kind not in state.bf16:
-        state.bf16[kind] = bf16_pays(state)
-    return state.bf16[kind]
-
-
-def bf16_pays(state: PriorTraining) -> bool:
-    """Whether bf16 autocast makes a forward and backward pass faster here; a GPU is taken to."""
-    if state.device.type == "cuda":
-        return True
-    sizes, data = state.prior.config.codebook_sizes, state.recipe.data
-    codes = torch.zeros(data.batch_size, len(sizes), data.crop_frames, dtype=torch.int64)
-    kinds = torch.zeros(data.batch_size, dtype=torch.int64)
-    state.prior.eval()  # dropout would use random numbers up
-    seconds = {}
-    for bf16 in (False, True):
-        times = []
-        for _ in range(TIMED_STEPS):
-            begun = time.monotonic()
-            with autocast(state.device, bf16):
-                bits = state.prior.bits(codes, kinds)
-            bits.mean().backward()  # type: ignore[no-untyped-call]
-            times.append(time.monotonic() - begun)
-        seconds[bf16] = min(times)
-    state.prior.zero_grad()
-    return seconds[True] < seconds[False]
-
-
-def _append_metrics(out: Path, state: PriorTraining, figures: dict[str, Any]) -> None:
-    """One line of metrics.jsonl: step, stage, figures."""
-    with (out / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"step": state.step, "stage": STAGE, **figures}) + "\n")
-
-
 def _report(state: PriorTraining, held_out: CodedClips, out: Path) -> None:
     """Validates the averaged weights and exports them."""
     figures = validate(state.averaged, held_out)
-    _append_metrics(out, state, {"valid": figures})
+    append_metrics(out, state.step, STAGE, {"valid": figures})
     save_prior(state.averaged, out / PRIOR)
     log.info("step %d: %s", state.step, ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))

@@ -168,7 +168,9 @@ def random_crops(
 
 
 def change_speed(crops: Tensor, speed: float) -> Tensor:
-    """Crops [B, T] played `speed` times as fast: ceil(T / speed) samples, higher in pitch. On the crops' device."""
+    """Crops [B, T] played `speed` times as fast: T / speed samples, higher in pitch. On the crops' device."""
+    if crops.device.type == "cpu":
+        return torch.from_numpy(soxr.resample(crops.T.numpy(), 1000 * speed, 1000)).T
     resampled: Tensor = torchaudio_functional().resample(crops, round(1000 * speed), 1000)
     return resampled
 
@@ -179,8 +181,8 @@ def torchaudio_functional() -> Any:
         import torchaudio.functional
     except (ImportError, OSError) as error:  # a wheel for another torch fails to load its libraries
         raise CodecError(
-            f"speeds other than 1 need torchaudio, which does not load here ({error}): install the build that belongs "
-            "to your torch (pip install 'audiocodec[torchaudio]'), or leave `speeds` out of the recipe"
+            f"speeds other than 1 need torchaudio on a GPU, and it does not load here ({error}): install the build "
+            "that belongs to your torch (pip install 'audiocodec[torchaudio]'), or leave `speeds` out of the recipe"
         ) from error
     return torchaudio.functional
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from audiocodec.model.config import from_dict
 from audiocodec.model.store import save_model
 from audiocodec.train.data import Clips, load_clips, split_clips
 from audiocodec.train.recipe import Recipe
-from audiocodec.train.state import TrainingState, load_checkpoint, new_state, save_checkpoint
+from audiocodec.train.state import RunState, TrainingState, load_checkpoint, new_state, save_checkpoint
 from audiocodec.train.steps import autocast, train_step
 from audiocodec.train.validate import save_spectrograms, validate
 
@@ -69,7 +70,7 @@ def train(
         torch.set_num_threads(threads)
     rank, place = join_processes(device)
     state = new_state(recipe, place, rank)
-    open_run(state, out, resume, rank)
+    open_run(recipe, out, resume, partial(load_checkpoint, state), rank)
     clips, held_out = load_data(data, valid, recipe, place)
     bf16 = choose_bf16(state)
     hours = len(clips.samples) / recipe.model.sample_rate / 3600
@@ -86,9 +87,9 @@ def train(
         if rank == 0 and state.step % LOG_EVERY_STEPS == 0:
             seconds_per_step = (time.monotonic() - began) / (state.step - first_step)
             figures = mean_figures(history) | {"seconds_per_step": seconds_per_step}
-            append_metrics(out, state, figures)
-            left = min((recipe.n_steps - state.step) * seconds_per_step, deadline - time.monotonic())
             stage, _ = recipe.stage_at(state.step - 1)
+            append_metrics(out, state.step, stage.name, figures)
+            left = min((recipe.n_steps - state.step) * seconds_per_step, deadline - time.monotonic())
             progress(Progress(state.step, recipe.n_steps, stage.name, left, figures))
             history.clear()
         if rank == 0 and time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS:
@@ -125,27 +126,27 @@ def agreed(wish: bool, place: torch.device) -> bool:
     return bool(flag)
 
 
-def open_run(state: TrainingState, out: Path, resume: bool, rank: int) -> None:
-    """Makes the run's folder, or brings the state to where its last checkpoint stands."""
+def open_run(recipe: Any, out: Path, resume: bool, load: Callable[[Path], None], rank: int = 0) -> None:
+    """Makes the run's folder with its recipe, or calls `load` with the checkpoint to go on from."""
     checkpoint = out / "checkpoint.pt"
     if resume and checkpoint.exists():
-        load_checkpoint(state, checkpoint)
+        load(checkpoint)
     elif resume:
         raise CodecError(f"{checkpoint}: no checkpoint to resume from; start without --resume")
     elif checkpoint.exists():
         raise CodecError(f"{out} holds a run already: go on with --resume, or choose another --out")
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
-        keep_recipe(state.recipe, out / "recipe.json")
+        keep_recipe(recipe, out / "recipe.json")
 
 
-def keep_recipe(recipe: Recipe, file: Path) -> None:
+def keep_recipe(recipe: Any, file: Path) -> None:
     """Writes the whole recipe; a warning names what differs from the one that stood there."""
     text = json.dumps(asdict(recipe), indent=1) + "\n"
     if file.exists():
         before = json.loads(file.read_text())
         with suppress(ModelError):  # settings that are new since then stood at their defaults
-            before = json.loads(json.dumps(asdict(from_dict(Recipe, before))))
+            before = json.loads(json.dumps(asdict(from_dict(type(recipe), before))))
         now = json.loads(text)
         changed = [name for name in now if now[name] != before.get(name)]
         if changed:
@@ -171,7 +172,7 @@ def spread(clips: Clips, n: int) -> Clips:
     return clips.subset([int(i * step) for i in range(min(n, len(clips)))])
 
 
-def choose_bf16(state: TrainingState) -> bool:
+def choose_bf16(state: RunState) -> bool:
     """Whether to compute in bf16: timed once per kind of processor and kept, so that a resumed run is the same."""
     kind = f"{state.device.type} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()} threads"
     pays = state.bf16[kind] if kind in state.bf16 else bf16_pays(state)
@@ -179,20 +180,18 @@ def choose_bf16(state: TrainingState) -> bool:
     return state.bf16[kind]
 
 
-def bf16_pays(state: TrainingState) -> bool:
+def bf16_pays(state: RunState) -> bool:
     """Whether bf16 autocast makes a forward and backward pass faster here; a GPU is taken to."""
     if state.device.type == "cuda":
         return True
-    shape = (state.recipe.data.batch_size, 1, state.recipe.crop_samples)
-    audio = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     seconds = {}
     for bf16 in (False, True):
         times = []
         for _ in range(TIMED_STEPS):
             begun = time.monotonic()
             with autocast(state.device, bf16):
-                output = state.model(audio, None)
-            output.audio.square().mean().backward()
+                loss = state.trial_loss()
+            loss.backward()  # type: ignore[no-untyped-call]
             times.append(time.monotonic() - begun)
         seconds[bf16] = min(times)
     state.optimizer.zero_grad()
@@ -208,18 +207,17 @@ def mean_figures(history: list[dict[str, torch.Tensor]]) -> dict[str, float]:
     }
 
 
-def append_metrics(out: Path, state: TrainingState, figures: dict[str, Any]) -> None:
+def append_metrics(out: Path, step: int, stage: str, figures: dict[str, Any]) -> None:
     """One line of metrics.jsonl: step, stage, figures."""
-    stage = state.recipe.stage_at(state.step - 1)[0].name
     with (out / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"step": state.step, "stage": stage, **figures}) + "\n")
+        file.write(json.dumps({"step": step, "stage": stage, **figures}) + "\n")
 
 
 def report(state: TrainingState, held_out: Clips, out: Path) -> None:
     """Validates the averaged weights, draws the picture, exports the model."""
     stage, _ = state.recipe.stage_at(max(0, state.step - 1))
     figures = validate(state.averaged, held_out, quantized=stage.quantize)
-    append_metrics(out, state, {"valid": figures})
+    append_metrics(out, state.step, stage.name, {"valid": figures})
     picture = out / f"spectrograms-{state.step:06d}.png"
     save_spectrograms(state.averaged, held_out, picture, quantized=stage.quantize)
     save_model(state.averaged, out / "model", state.recipe.model.name)

@@ -17,7 +17,7 @@ LONGEST_WINDOW = 2048  # of the losses: a crop must fill it once the delay is cu
 class DataConfig:
     """Crops of crop_seconds (rounded down to whole frames), batch_size of them per process and step.
 
-    speeds: those that batches are played at, one drawn for each; others than 1 need torchaudio.
+    speeds: those that batches are played at, one drawn for each; on a GPU, others than 1 need torchaudio.
     """
 
     batch_size: int = 8

@@ -3,7 +3,7 @@
 import copy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -13,7 +13,22 @@ from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
 from audiocodec.train.codebooks import MovingAverages
 from audiocodec.train.discriminators import Critics
-from audiocodec.train.recipe import Recipe
+from audiocodec.train.recipe import OptimizerConfig, Recipe
+
+
+class RunState(Protocol):
+    """What the states of all kinds of training have in common."""
+
+    recipe: Any
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int
+    bf16: dict[str, bool]  # per kind of processor, whether bf16 pays there
+
+    def trial_loss(self) -> Tensor:
+        """Of a batch as the recipe's, whatever is in it, to time a pass by; random numbers stay as they are."""
+        ...
 
 
 @dataclass
@@ -30,7 +45,14 @@ class TrainingState:
     codebooks: MovingAverages | None
     generator: torch.Generator
     step: int = 0
-    bf16: dict[str, bool] = field(default_factory=dict)  # per kind of processor, whether bf16 pays there
+    bf16: dict[str, bool] = field(default_factory=dict)
+
+    def trial_loss(self) -> Tensor:
+        """The energy of what the model makes of a batch of noise."""
+        shape = (self.recipe.data.batch_size, 1, self.recipe.crop_samples)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        audio: Tensor = self.model(noise, None).audio
+        return audio.square().mean()
 
 
 def new_state(recipe: Recipe, device: torch.device, rank: int = 0) -> TrainingState:
@@ -47,16 +69,16 @@ def new_state(recipe: Recipe, device: torch.device, rank: int = 0) -> TrainingSt
         device,
         model,
         averaged,
-        _adamw(model, recipe),
+        adamw(model, recipe.optimizer),
         critics,
-        _adamw(critics, recipe),
+        adamw(critics, recipe.optimizer),
         codebooks=None,
         generator=torch.Generator().manual_seed(recipe.seed + 1000 * rank),
     )
 
 
-def _adamw(module: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    settings = recipe.optimizer
+def adamw(module: torch.nn.Module, settings: OptimizerConfig) -> torch.optim.Optimizer:
+    """An optimizer of what is learned in `module`; each step sets its learning rate."""
     learned = [p for p in module.parameters() if p.requires_grad]
     beta1, beta2 = settings.betas
     return torch.optim.AdamW(
@@ -78,8 +100,8 @@ def update_averaged(state: TrainingState) -> None:
 
 
 def save_checkpoint(state: TrainingState, path: Path) -> None:
-    """Writes a checkpoint to a neighbour first and renames it, so that a stop at any moment leaves a whole one."""
-    values: dict[str, Any] = {
+    """Writes a checkpoint."""
+    values = {
         "recipe": asdict(state.recipe),
         "step": state.step,
         "bf16": state.bf16,
@@ -91,12 +113,17 @@ def save_checkpoint(state: TrainingState, path: Path) -> None:
         "codebooks": None if state.codebooks is None else asdict(state.codebooks),
         "random": random_states(state),
     }
+    write_checkpoint(values, path)
+
+
+def write_checkpoint(values: dict[str, Any], path: Path) -> None:
+    """Writes to a neighbour first and renames it, so that a stop at any moment leaves a whole checkpoint."""
     temporary = path.with_suffix(".partial")
     torch.save(values, temporary)
     temporary.replace(path)
 
 
-def random_states(state: TrainingState) -> dict[str, Tensor]:
+def random_states(state: RunState) -> dict[str, Tensor]:
     """The random number generators that a step draws from."""
     states = {"crops": state.generator.get_state(), "cpu": torch.get_rng_state()}
     if state.device.type == "cuda":
@@ -123,7 +150,7 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
     restore_random(state, values["random"])
 
 
-def restore_random(state: TrainingState, values: dict[str, Tensor]) -> None:
+def restore_random(state: RunState, values: dict[str, Tensor]) -> None:
     """Goes on with the saved random numbers; processes other than the first, whose states those are, draw anew."""
     rank = dist.get_rank() if dist.is_initialized() else 0
     if rank > 0:
@@ -133,5 +160,5 @@ def restore_random(state: TrainingState, values: dict[str, Tensor]) -> None:
         return
     state.generator.set_state(values["crops"].cpu())
     torch.set_rng_state(values["cpu"].cpu())
-    if "cuda" in values:
+    if "cuda" in values and state.device.type == "cuda":
         torch.cuda.set_rng_state(values["cuda"].cpu(), state.device)
