@@ -46,7 +46,7 @@ def run(
     temperature: Annotated[
         float,
         typer.Option("--temperature", metavar="T", help="Below 1 the likely gets likelier, above it rarer."),
-    ] = 1.0,
+    ] = 0.9,
     top_k: Annotated[
         int | None,
         typer.Option("--top-k", metavar="K", help="Only the K likeliest codes.  [default: all]"),

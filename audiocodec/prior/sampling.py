@@ -49,7 +49,7 @@ class Sampler:
         prior: Prior,
         *,
         kind: str | None = None,
-        temperature: float = 1.0,
+        temperature: float = 0.9,
         top_k: int | None = None,
         seed: int = 0,
     ) -> None:

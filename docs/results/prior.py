@@ -4,7 +4,7 @@
 
 VALID: a folder with speech/, music/ and sounds/, none of it in the prior's training data. Scores held-out clips against
 log2 K and against the entropy coder's tables; then clips that the prior made, and clips that it continued, against real
-ones of the same length. Writes prior.json and prior.png (spectrograms) beside this script, the clips to DIR, and prints
+ones of the same length. Writes prior.json and prior.jpg (spectrograms) beside this script, the clips to DIR, and prints
 Markdown.
 """
 
@@ -32,8 +32,8 @@ from audiocodec.train.data import load_clips
 from audiocodec.train.tables import GROUP_FRAMES
 
 HERE = Path(__file__).resolve().parent
-SCORED_SECONDS = 10
-PROMPT_SECONDS, CONTINUED_SECONDS = 3, 5
+SCORED_SECONDS = 6
+PROMPT_SECONDS, CONTINUED_SECONDS = 3, 3
 SETTINGS: tuple[tuple[float, int | None], ...] = ((1.0, None), (0.9, None), (0.8, None), (0.9, 100))
 LEVEL_GROUPS = {"level 0": slice(0, 1), "1 to 3": slice(1, 4), "4 to 7": slice(4, 8), "all": slice(None)}
 SHOWN_SETTING = (0.9, None)
@@ -70,7 +70,7 @@ def made(
 ) -> dict[str, tuple[dict[str, float], list[Frames]]]:
     """Likelihoods of real, sampled and senseless codes of the same length, and the codes."""
     rng = np.random.default_rng(0)
-    real = [codes[:, :n_frames] for codes in clips if codes.shape[1] >= n_frames]
+    real = [codes[:, :n_frames] for codes in clips]
     kinds: dict[str, list[Frames]] = {
         "real": real,
         "real, frames shuffled": [rng.permutation(codes, axis=1) for codes in real],
@@ -98,8 +98,6 @@ def continued(
     joined = []
     temperature, top_k = SHOWN_SETTING
     for seed, codes in enumerate(clips):
-        if codes.shape[1] < n_prompt + n_new:
-            continue
         sampler = Sampler(prior, kind=kind, temperature=temperature, top_k=top_k, seed=seed)
         sampler.read(codes[:, :n_prompt])
         joined.append(np.concatenate([codes[:, :n_prompt], sampler.draw(n_new)], axis=1))
@@ -130,7 +128,7 @@ def draw(rows: dict[str, dict[str, NDArray[np.float32]]], sample_rate: int, path
                 audio + 1e-7, NFFT=1024, Fs=sample_rate, noverlap=768, vmin=-140, vmax=-30, cmap="magma"
             )
             axis.set(title=f"{kind}: {name}", xticks=[], yticks=[])
-    figure.savefig(path, dpi=60)
+    figure.savefig(path, dpi=50, pil_kwargs={"quality": 80})
 
 
 def table(title: str, rows: dict[str, dict[str, float]]) -> str:
@@ -150,7 +148,7 @@ def main() -> None:
     parser.add_argument("valid", type=Path)
     parser.add_argument("--prior", type=Path, help="its folder; by default the one in the default model's")
     parser.add_argument("--clips", type=Path, required=True, help="where clips to listen to go")
-    parser.add_argument("--most", type=int, default=12, help="clips of each kind that are made")
+    parser.add_argument("--most", type=int, default=8, help="clips of each kind and setting that are made")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -164,11 +162,15 @@ def main() -> None:
         clips = load_clips([args.valid / kind], codec.space.sample_rate)
         codes = [encode_clip(codec.model, clips[n]).numpy() for n in range(len(clips))]  # type: ignore[arg-type]
         begun = time.process_time()
-        generated = made(prior, codes[: args.most], kind, round(SCORED_SECONDS * rate))
+        n_frames = round(SCORED_SECONDS * rate)
+        longest = [clip for clip in codes if clip.shape[1] >= n_frames][: args.most]
+        if not longest:
+            raise SystemExit(f"{args.valid / kind}: no clip has {SCORED_SECONDS} s")
+        generated = made(prior, longest, kind, n_frames)
         n_sampled = sum(len(clips) for name, (_, clips) in generated.items() if name.startswith("sampled"))
         speed = n_sampled * SCORED_SECONDS / (time.process_time() - begun)
         following, joined = continued(
-            prior, codes[: args.most], kind, round(PROMPT_SECONDS * rate), round(CONTINUED_SECONDS * rate)
+            prior, longest, kind, round(PROMPT_SECONDS * rate), round(CONTINUED_SECONDS * rate)
         )
         found[kind] = {
             "held out": held_out(codec, prior, codes, kind),
@@ -177,7 +179,7 @@ def main() -> None:
             "speed": round(speed, 2),
         }
         shown = {name: group[0] for name, (_, group) in generated.items() if "shuffled" not in name and group}
-        shown |= {"continued": joined[0]} if joined else {}
+        shown["continued"] = joined[0]
         pictures[kind] = {name: audio_of(codec, clip) for name, clip in shown.items()}
         for name, audio in pictures[kind].items():
             file = args.clips / f"{kind}-{name.replace(' ', '-').replace(',', '')}.wav"
@@ -186,7 +188,7 @@ def main() -> None:
             print(table(f"{kind}: {title}", rows), flush=True)
         print(f"\nSampled and scored at {speed:.1f} x real time, one thread.")
     (HERE / "prior.json").write_text(json.dumps(found, indent=1) + "\n")
-    draw(pictures, codec.space.sample_rate, HERE / "prior.png")
+    draw(pictures, codec.space.sample_rate, HERE / "prior.jpg")
 
 
 if __name__ == "__main__":
