@@ -1,37 +1,24 @@
 """recipes/default/data/collect.py: clips are cut out of packages as the list says. The packages are made here."""
 
 import csv
-import importlib.util
 import logging
 import shutil
 import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
+from scripts import load_script
 
 DATA = Path(__file__).parent.parent / "recipes" / "default" / "data"
 COLUMNS = "set,kind,clip,package,path,start,length,gap,licence,sample_rate,seconds"
 VOICE, HIT = "game-1.0/voice.wav", "game-1.0/data.pk3.d/fx/hit.flac"
 
-
-def collect_command() -> ModuleType:
-    """collect.py, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location("collect", DATA / "collect.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["collect"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-collect = collect_command()
+collect = load_script(DATA / "collect.py")
 
 
 @pytest.fixture(autouse=True)

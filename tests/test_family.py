@@ -1,18 +1,16 @@
 """The family of recipes: each one trains, streams as it codes as a whole, and gives a file that decodes."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import soundfile
 import torch
 from cli_cases import run, write_audio
+from scripts import load_script
 
 from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
@@ -34,18 +32,7 @@ from audiocodec.train.steps import train_step
 RECIPES = Path(__file__).parent.parent / "recipes"
 N_STEPS = 20
 
-
-def compare_command() -> ModuleType:
-    """recipes/compare.py, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location("compare", RECIPES / "compare.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compare"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-compare = compare_command()
+compare = load_script(RECIPES / "compare.py")
 every_recipe = pytest.mark.parametrize("name", compare.NAMES)
 CODELESS = ("ae", "vae")
 every_quantizer = pytest.mark.parametrize("name", [name for name in compare.NAMES if name not in CODELESS])

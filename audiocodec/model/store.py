@@ -3,14 +3,17 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
+from torch import Tensor
 
 from audiocodec.errors import ModelError
 from audiocodec.model.catalogue import CONFIG, WEIGHTS
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, from_dict
+from audiocodec.output import atomic_output
 
 
 def save_model(model: CodecModel, folder: Path, name: str) -> None:
@@ -19,9 +22,7 @@ def save_model(model: CodecModel, folder: Path, name: str) -> None:
     stored = CodecModel(replace(model.config, name=name))
     stored.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
     metadata = {"format": "audiocodec model 1", "code_space": _code_space_id(stored)}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CONFIG, (json.dumps(asdict(stored.config), indent=1) + "\n").encode())
-    write_whole(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
+    write_folder(folder, asdict(stored.config), weights, metadata)
 
 
 def _code_space_id(model: CodecModel) -> str:
@@ -29,11 +30,15 @@ def _code_space_id(model: CodecModel) -> str:
     return model.code_space().id.hex() if model.config.has_codes else ""
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file beside `path` and renames it, so that a stop at any moment leaves the old one or the new one."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+def write_folder(
+    folder: Path, config: dict[str, Any], weights: dict[str, Tensor], metadata: dict[str, str]
+) -> None:
+    """Writes `config.json` and `model.safetensors`; whole files replace old ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_output(folder / CONFIG, overwrite=True) as path:
+        path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    with atomic_output(folder / WEIGHTS, overwrite=True) as path:
+        path.write_bytes(safetensors.torch.save(weights, metadata))
 
 
 def load_model(folder: Path) -> CodecModel:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
+from audiocodec.output import atomic_output
 from audiocodec.train.data import Clips, load_clips, split_clips
 
 log = logging.getLogger(__name__)
@@ -112,8 +113,7 @@ def coded_data(
 
 def save_codes(clips: CodedClips, path: Path, key: str) -> None:
     """Writes coded clips; key: what they were made from. A whole file replaces an old one."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
+    with atomic_output(path, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             key=np.array(key),
@@ -122,7 +122,6 @@ def save_codes(clips: CodedClips, path: Path, key: str) -> None:
             starts=clips.starts.numpy(),
             kinds=clips.kinds.numpy(),
         )
-    temporary.replace(path)
 
 
 def load_codes(path: Path, key: str) -> CodedClips:

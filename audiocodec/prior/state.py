@@ -10,11 +10,12 @@ from torch import Tensor
 
 from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
+from audiocodec.output import atomic_output
 from audiocodec.prior.config import PriorConfig
 from audiocodec.prior.data import CodedClips, random_crops
 from audiocodec.prior.network import Prior
 from audiocodec.prior.recipe import PriorRecipe
-from audiocodec.train.state import adamw, random_states, restore_random, write_checkpoint
+from audiocodec.train.state import adamw, random_states, restore_random
 from audiocodec.train.steps import apply_gradients, autocast
 
 
@@ -95,7 +96,7 @@ def update_averaged(state: PriorTraining) -> None:
 
 
 def save_checkpoint(state: PriorTraining, path: Path) -> None:
-    """Writes a checkpoint."""
+    """Writes a checkpoint; a stop at any moment leaves a whole one."""
     values = {
         "recipe": asdict(state.recipe),
         "config": asdict(state.prior.config),
@@ -106,7 +107,8 @@ def save_checkpoint(state: PriorTraining, path: Path) -> None:
         "optimizer": state.optimizer.state_dict(),
         "random": random_states(state),
     }
-    write_checkpoint(values, path)
+    with atomic_output(path, overwrite=True) as temporary:
+        torch.save(values, temporary)
 
 
 def load_checkpoint(state: PriorTraining, path: Path) -> None:

@@ -12,7 +12,7 @@ from audiocodec.errors import ModelError
 from audiocodec.hub.load import is_foreign
 from audiocodec.model.catalogue import CONFIG, PRIOR, WEIGHTS, model_folder, shipped_models
 from audiocodec.model.config import from_dict
-from audiocodec.model.store import write_whole
+from audiocodec.model.store import write_folder
 from audiocodec.prior.config import PriorConfig
 from audiocodec.prior.network import Prior
 
@@ -23,9 +23,7 @@ def save_prior(prior: Prior, folder: Path) -> None:
     """Writes `config.json` and `model.safetensors` in half precision; whole files replace old ones."""
     weights = {key: tensor.detach().cpu().half().contiguous() for key, tensor in prior.state_dict().items()}
     metadata = {"format": "audiocodec prior 1", "code_space": prior.config.code_space}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CONFIG, (json.dumps(asdict(prior.config), indent=1) + "\n").encode())
-    write_whole(folder / WEIGHTS, safetensors.torch.save(weights, metadata))
+    write_folder(folder, asdict(prior.config), weights, metadata)
 
 
 def load_prior(folder: str | Path) -> Prior:

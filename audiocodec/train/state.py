@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
+from audiocodec.output import atomic_output
 from audiocodec.train.codebooks import MovingAverages
 from audiocodec.train.discriminators import Critics
 from audiocodec.train.recipe import OptimizerConfig, Recipe
@@ -100,7 +101,7 @@ def update_averaged(state: TrainingState) -> None:
 
 
 def save_checkpoint(state: TrainingState, path: Path) -> None:
-    """Writes a checkpoint."""
+    """Writes a checkpoint; a stop at any moment leaves a whole one."""
     values = {
         "recipe": asdict(state.recipe),
         "step": state.step,
@@ -113,14 +114,8 @@ def save_checkpoint(state: TrainingState, path: Path) -> None:
         "codebooks": None if state.codebooks is None else asdict(state.codebooks),
         "random": random_states(state),
     }
-    write_checkpoint(values, path)
-
-
-def write_checkpoint(values: dict[str, Any], path: Path) -> None:
-    """Writes to a neighbour first and renames it, so that a stop at any moment leaves a whole checkpoint."""
-    temporary = path.with_suffix(".partial")
-    torch.save(values, temporary)
-    temporary.replace(path)
+    with atomic_output(path, overwrite=True) as temporary:
+        torch.save(values, temporary)
 
 
 def random_states(state: RunState) -> dict[str, Tensor]:
