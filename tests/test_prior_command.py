@@ -38,9 +38,18 @@ def prior_dir(tmp_path_factory: pytest.TempPathFactory, tiny_codec: Codec) -> Pa
 
 
 @pytest.fixture
-def shipped(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch, prior_dir: Path) -> None:
-    """An empty folder; the tiny model is the default one, and `prior` names a prior for it."""
-    monkeypatch.setattr("audiocodec.model.catalogue.DEFAULT_MODEL", "tiny")
+def shipped(
+    in_a_folder_of_its_own: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_model_dir: Path,
+    prior_dir: Path,
+) -> None:
+    """An empty folder; the tiny model stands under the default one's name too, and `prior` names a prior for it."""
+    models = tmp_path_factory.mktemp("shipped")
+    for name in (catalogue.DEFAULT_MODEL, tiny_model_dir.name):
+        (models / name).symlink_to(tiny_model_dir)
+    monkeypatch.setattr(catalogue, "SHIPPED", models)
     Path("prior").symlink_to(prior_dir)
 
 
@@ -102,7 +111,7 @@ def test_a_model_that_comes_with_a_prior_needs_no_option(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["out.wav"], 1, "tiny comes without a prior"),
+        (["out.wav"], 1, f"{catalogue.DEFAULT_MODEL} comes without a prior"),
         (["out.wav", "--prior", "nowhere"], 1, "no prior is there"),
         (
             ["out.wav", "--prior", "prior", "--kind", "jazz"],
