@@ -106,10 +106,13 @@ def test_training_gets_what_the_options_say(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("x", "y", "z"):
         Path(name).mkdir()
     Path("a.toml").write_text(RECIPE)
-    result = run("train", "a.toml", "--data", "x", "y", "--data", "z", "--max-minutes", 2, "--threads", 1)
+    result = run(
+        "train", "a.toml", "--data", "x", "y", "--data", "z", "--max-minutes", 2, "--threads", 1, "--compile"
+    )
     assert result.code == 0
     assert sorted(map(str, seen["data"])) == ["x", "y", "z"]
     assert (seen["out"], seen["max_minutes"], seen["threads"]) == (Path("runs/short"), 2, 1)
+    assert seen["compiled"]
     line = "step 50/100 only  mel 0.5  1.50 s/step  1:15.0 left"
     assert result.lines == [line, "a.toml -> runs/short/model"]
 

@@ -9,6 +9,7 @@ import torch
 from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig, StridedConfig, from_dict
+from audiocodec.model.layers import CausalConv1d
 from audiocodec.model.store import load_model, save_model
 
 SPECTRAL = ModelConfig(
@@ -51,6 +52,21 @@ def test_blocks_with_state_equal_the_whole(config: ModelConfig) -> None:
             torch.cat(code_parts, -1) == codes
         ).float().mean() > 0.999  # another matrix shape may round otherwise
         torch.testing.assert_close(torch.cat(audio_parts, -1), decoded, atol=1e-5, rtol=0)
+
+
+def test_compilers_see_another_convolution_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, written_out = CausalConv1d(16, 16, 7, groups=16), []
+    plain = CausalConv1d._depthwise
+    monkeypatch.setattr(
+        CausalConv1d, "_depthwise", lambda self, x: written_out.append(len(x)) or plain(self, x)
+    )
+    x, state = torch.randn(2, 16, 24), torch.randn(2, 16, 6)
+    expected = layer(x, state)
+    assert not written_out
+    compiled = torch.compile(layer, backend="eager")(x, state)
+    assert written_out
+    for ours, theirs in zip(compiled, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @every_model

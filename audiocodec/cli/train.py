@@ -68,6 +68,9 @@ def run(
     max_minutes: Annotated[
         float | None, typer.Option("--max-minutes", metavar="M", help="End in good order after so long.")
     ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile a model first: slow to start, then faster steps.")
+    ] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the whole recipe as TOML, and exit.")] = False,
     quiet: Quiet = False,
 ) -> int:
@@ -87,11 +90,12 @@ def run(
         return 0
     sources = _sources(data or [], more or [], valid)
     folder = Path("runs") / loaded.name if out is None else out
+    train = _training_of(loaded, compiled=compiled)
 
     _check_device(device)
     logging.getLogger("audiocodec").setLevel(logging.INFO)
     with _interruption() as interrupted:
-        model = _training_of(loaded)(
+        model = train(
             sources,
             folder,
             valid=valid,
@@ -109,16 +113,18 @@ def run(
     return 0
 
 
-def _training_of(recipe: "Recipe | PriorRecipe") -> Callable[..., Path]:
-    """What trains a recipe, given the rest of its arguments."""
+def _training_of(recipe: "Recipe | PriorRecipe", *, compiled: bool) -> Callable[..., Path]:
+    """What trains a recipe, given the rest of its arguments. Raises UsageError for a prior that is to be compiled."""
     from audiocodec.train.recipe import Recipe
 
     if isinstance(recipe, Recipe):
         from audiocodec.train.loop import train
 
-        return partial(train, recipe)
+        return partial(train, recipe, compiled=compiled)
     from audiocodec.prior.training import train_prior
 
+    if compiled:
+        raise UsageError("--compile: for models, not for priors; leave it out")
     return partial(train_prior, recipe)
 
 

@@ -10,7 +10,6 @@ MEL_WINDOWS = (64, 128, 256, 512, 1024, 2048)
 MEL_BANDS = (8, 16, 32, 64, 80, 128)
 COMPLEX_WINDOWS = (256, 512, 1024, 2048)
 MEL_FLOOR = 1e-5
-COMPRESSION = 0.5  # magnitudes to this power: quiet bins count, loud ones do not rule
 
 
 @lru_cache
@@ -57,14 +56,15 @@ def mean_distance(ours: Tensor, theirs: Tensor, distance: str) -> Tensor:
 
 
 def compressed_distances(ours: Tensor, theirs: Tensor, distance: str = "l1") -> tuple[Tensor, Tensor]:
-    """Distances of two spectra [..., 2] whose magnitudes are raised to the power c: complex, and of magnitudes alone.
+    """Distances of two spectra [..., 2] with the square roots of their magnitudes: complex, and of magnitudes alone.
 
-    Mean |X |X|^(c-1) - Y |Y|^(c-1)| over both parts, and mean ||X|^c - |Y|^c|; squared for "l2".
+    Mean |X |X|^-.5 - Y |Y|^-.5| over both parts, and mean ||X|^.5 - |Y|^.5|; squared for "l2". The root lets quiet bins
+    count, and loud ones not rule.
     """
-    powers = [power(x) + 1e-8 for x in (ours, theirs)]
-    pairs = zip((ours, theirs), powers, strict=True)
-    scaled = [x * p.pow((COMPRESSION - 1) / 2).unsqueeze(-1) for x, p in pairs]
-    magnitudes = [p.pow(COMPRESSION / 2) for p in powers]
+    magnitudes = [
+        (power(x) + 1e-8).sqrt().sqrt() for x in (ours, theirs)
+    ]  # two roots are faster than a power
+    scaled = [x / m.unsqueeze(-1) for x, m in zip((ours, theirs), magnitudes, strict=True)]
     return mean_distance(scaled[0], scaled[1], distance), mean_distance(
         magnitudes[0], magnitudes[1], distance
     )
