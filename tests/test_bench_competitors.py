@@ -128,8 +128,16 @@ def test_ours_gives_what_files_give(tiny: ours.Ours, tiny_codec: Codec, tmp_path
             assert codes_bits <= coded.payload_bits <= codes_bits + 8 * n_q * written.n_groups
 
 
-def test_ours_has_every_level_count_by_its_rate(tiny: ours.Ours) -> None:
+def test_ours_has_level_counts_by_their_rates(tiny: ours.Ours, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tiny.settings == ("0.45", "0.9", "1.35", "1.8")
+    monkeypatch.setattr(ours, "LEVELS", (1, 2, 8))
+    few = ours.Ours("few", tiny._codec)
+    assert few.settings == ("0.45", "0.9", "1.8")
+    audio = np.zeros(9600, np.float32)
+    for setting in few.settings:
+        assert np.array_equal(
+            few.code(CLIP, audio, 24000, setting).audio, tiny.code(CLIP, audio, 24000, setting).audio
+        )
 
 
 def test_the_default_model_is_first_and_others_take_part(tiny_model_dir: Path) -> None:

@@ -132,7 +132,7 @@ def prepare(subject: Subject, seconds: float) -> Callable[[Trial], dict[str, flo
         competitor = competitors[trial.codec]
         if trial.codec != ours:
             return time_other(competitor, subject.clip, trial, seconds)
-        n_q = competitor.settings.index(trial.setting) + 1
+        n_q = codec.levels_for(float(trial.setting), channels=1)
         return time_ours(codec, lane(subject.clip, codec.space.sample_rate, seconds), n_q)
 
     return do

@@ -22,7 +22,7 @@ COLUMNS = {
     "music": {"visqol_audio": 2, "zimtohrli": 4, "mel_multiscale": 2, "mel12": 3},
     "sounds": {"visqol_audio": 2, "zimtohrli": 4, "mel_multiscale": 2, "mel12": 3},
 }
-OURS = ("0.75", "1.5", "3", "6")  # of all level counts
+OURS = ("0.75", "1.5", "3", "6", "7.5", "12")  # of all that are measured
 MAX_KBPS = 17
 
 

@@ -1,4 +1,4 @@
-"""Our own codec at every level count, through the bytes of real `.rq` files."""
+"""Our own codec at several level counts, through the bytes of real `.rq` files."""
 
 import io
 from pathlib import Path
@@ -17,8 +17,27 @@ if TYPE_CHECKING:
     from audiocodec.codec import Codec
 
 
+LEVELS = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    8,
+    10,
+    12,
+    16,
+    20,
+    24,
+    32,
+    48,
+    64,
+)  # as many more would be hard to tell from these
+
+
 class Ours:
-    """A Competitor: a model of ours. Its settings are the rates of 1, 2 ... levels in kbps.
+    """A Competitor: a model of ours. Its settings are the rates of LEVELS, as far as it has them, and of all, in kbps.
 
     A clip is encoded once, at all levels; the file of fewer is cut from it, which gives the bytes of encoding at
     fewer. So the last clip's file is kept.
@@ -29,7 +48,10 @@ class Ours:
     def __init__(self, name: str, codec: "Codec") -> None:
         space = codec.space
         self.name = name
-        self.settings = tuple(f"{space.kbps(n):g}" for n in range(1, space.n_q + 1))
+        self._levels = {
+            f"{space.kbps(n):g}": n for n in sorted({n for n in LEVELS if n < space.n_q} | {space.n_q})
+        }
+        self.settings = tuple(self._levels)
         self.about = f"model {space.model}, code space {space.id.hex()[:8]}, {space.sample_rate} Hz"
         self._codec = codec
         self._audio, self._sample_rate, self._file = np.zeros(0, np.float32), 0, b""
@@ -44,7 +66,7 @@ class Ours:
             self._file = encode(self._codec, audio, sample_rate)
             self._audio, self._sample_rate = audio.copy(), sample_rate
         file = io.BytesIO()
-        bitstream.drop(io.BytesIO(self._file), file, self.settings.index(setting) + 1)
+        bitstream.drop(io.BytesIO(self._file), file, self._levels[setting])
         decoding = Decoding(io.BytesIO(file.getvalue()), self._codec)
         decoded = np.concatenate(list(decoding.blocks()))[:, 0]
         return Coded(decoded, payload_bits(file.getvalue()), 8 * len(file.getvalue()))
