@@ -38,8 +38,10 @@ def verify_file(path: str | Path) -> list[str]:
 
 
 def drop_file(source: str | Path, target: str | Path, n_q: int, *, overwrite: bool = False) -> None:
-    """Copies a `.rq` file with its first `n_q` levels only; equal, byte for byte, to encoding at so many.
+    """Copies a `.rq` file with its first `n_q` levels only.
 
+    At a constant rate that is, byte for byte, what encoding at so many gives; where the number of levels varies, it is
+    cut to `n_q` in every frame that has more.
     Raises FormatError if it is damaged, ValueError if it has fewer levels, AudioError if the output cannot be.
     """
     with (

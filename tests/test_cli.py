@@ -1,5 +1,7 @@
 """The command line: what it makes and what it says."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import soundfile
 from cli_cases import RATE, Result, contents, run, write_audio
 
-from audiocodec.bitstream import info
+from audiocodec.bitstream import Reader, Writer, info
 from audiocodec.cli import app, decode, encode, models
 from audiocodec.cli import info as info_verb
 from audiocodec.cli.reference import reference
@@ -159,6 +161,46 @@ def test_info_shows_what_a_file_says_of_itself(coded: bytes) -> None:
     text = run("info", "in.rq", "-", stdin=coded).out.decode()
     for word in ("0:03.0", "48000 samples at 16000 Hz", "mono", "tiny", "Hello", "codebooks of 64"):
         assert text.count(word) == 2, word
+
+
+def test_tags_named_like_facts_stand_beside_them() -> None:
+    from audiocodec import tools
+
+    tags = {"duration": "9:99", "model": "other", "code space": "00"}
+    write_audio(Path("in.wav"), 2000)
+    assert run("encode", "in.wav", "-m", "tiny").code == 0
+    plain = run("info", "in.rq").out.decode().splitlines()
+    Path("in.rq").write_bytes(with_tags(Path("in.rq").read_bytes(), tags))
+    assert tools.verify_file("in.rq") == []
+    assert run("info", "in.rq", "--json").objects[0]["tags"] == tags
+    lines = run("info", "in.rq").out.decode().splitlines()
+    facts = [line for line in plain if not line.startswith("  size") and not line.startswith("  rate")]
+    assert set(facts) <= set(lines)
+    assert lines[-3:] == [f"  tag         {key}: {text}" for key, text in tags.items()]
+
+
+def with_tags(data: bytes, tags: dict[str, str]) -> bytes:
+    """The same stream with other tags."""
+    reader = Reader(io.BytesIO(data))
+    file = io.BytesIO()
+    writer = Writer(file, replace(reader.header, tags=tags))
+    for group in reader:
+        assert group.levels is not None
+        writer.write(group.n_frames, group.levels)
+    assert reader.n_samples is not None
+    writer.finish(reader.n_samples)
+    return file.getvalue()
+
+
+def test_info_keeps_going_where_a_file_was_cut(coded: bytes) -> None:
+    Path("cut.rq").write_bytes(coded[: len(coded) * 3 // 4])
+    refused = run("info", "cut.rq")
+    assert refused.code == 1 and "--keep-going" in refused.lines[0]
+    shown = run("info", "cut.rq", "--keep-going")
+    assert (shown.code, shown.lines) == (0, [])
+    assert "the end is missing" in shown.out.decode()
+    facts = run("info", "cut.rq", "--keep-going", "--json").objects[0]
+    assert facts["n_samples"] is None and 0 < facts["duration_seconds"] < 3
 
 
 def test_verify_says_ok_or_what_is_wrong(coded: bytes) -> None:

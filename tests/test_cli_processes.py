@@ -1,5 +1,7 @@
 """The command line in processes of its own: signals, pipes, start-up; and training."""
 
+import os
+import select
 import shutil
 import signal
 import subprocess
@@ -29,8 +31,8 @@ def start(*args: object) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_leaves_nothing(number: signal.Signals, code: int, tiny_model_dir: Path) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_stopped_run_leaves_nothing(name: str, code: int, tiny_model_dir: Path) -> None:
     Path("a.rq").write_bytes(b"precious")
     with start("encode", "-", "a.rq", "-f", "-m", tiny_model_dir) as process:
         assert process.stdin is not None and process.stderr is not None
@@ -38,11 +40,77 @@ def test_a_stopped_run_leaves_nothing(number: signal.Signals, code: int, tiny_mo
         process.stdin.flush()
         while not list(Path().glob(".codec-*")) and process.poll() is None:
             time.sleep(0.05)
-        process.send_signal(number)
+        process.send_signal(signal.Signals[name])
         assert process.wait(30) == code
         assert b"Traceback" not in process.stderr.read()
     assert contents(Path()).keys() == {"a.rq", "a.wav"}
     assert Path("a.rq").read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
+def test_nohup_is_respected_and_what_was_set_before_comes_back(
+    coded: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang_up(*_: object) -> list[str]:
+        signal.raise_signal(signal.SIGHUP)
+        return []
+
+    def unheard(*_: object) -> None: ...
+
+    Path("a.rq").write_bytes(coded)
+    monkeypatch.setattr("audiocodec.bitstream.verify", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("verify", "a.rq").code == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        signal.signal(signal.SIGHUP, unheard)
+        with pytest.raises(SystemExit, match="129"):
+            run("verify", "a.rq")
+        assert signal.getsignal(signal.SIGHUP) is unheard
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals are another thing there")
+def test_a_terminal_that_is_closed_while_it_shows_a_bar_ends_the_run(tiny_model_dir: Path) -> None:
+    terminal, stderr = os.openpty()
+    pipe = subprocess.PIPE
+    words = [*COMMAND, "encode", "-", "a.rq", "-m", str(tiny_model_dir)]
+    with subprocess.Popen(words, stdin=pipe, stderr=stderr) as process:
+        os.close(stderr)
+        assert process.stdin is not None
+        audio = write_audio(Path("a.wav"), 600 * RATE).read_bytes()
+        seen = b""
+        for start in range(0, len(audio), 4 * RATE):
+            process.stdin.write(audio[start : start + 4 * RATE])
+            process.stdin.flush()
+            if select.select([terminal], [], [], 0.2)[0]:
+                seen += os.read(terminal, 1 << 16)
+            if b"<stdin>" in seen:
+                break
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 129
+    assert contents(Path()).keys() == {"a.wav"}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_closed_standard_streams_stop_nothing_and_no_output_takes_their_place(coded: bytes) -> None:
+    Path("in.rq").write_bytes(coded)
+    codec = f"'{sys.executable}' -m audiocodec"
+    script = f"""
+        {codec} drop in.rq a.rq -n 2; echo $?
+        {codec} drop in.rq b.rq -n 2 <&- >&- 2>&-; echo $?
+        {codec} drop in.rq c.rq -n 2 2>&-; echo $?
+        {codec} verify in.rq >&-; echo $?
+        {codec} drop - d.rq -n 2 <&-; echo $?
+    """
+    done = subprocess.run(["bash", "-c", script], check=False, capture_output=True, timeout=120)
+    assert done.stdout.split() == [b"0", b"0", b"0", b"0", b"1"]
+    said = done.stderr.decode().splitlines()
+    assert len(said) == 2 and "it has zero bytes" in said[1]
+    assert contents(Path()).keys() == {"in.rq", "a.rq", "b.rq", "c.rq"}
+    assert Path("a.rq").read_bytes() == Path("b.rq").read_bytes() == Path("c.rq").read_bytes()
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")

@@ -1,5 +1,6 @@
 """A corpus to shards: what is listed and read, what the shards hold, and what happens to what cannot be read."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -14,11 +15,13 @@ from hub_models import FAMILIES
 
 from audiocodec import encode_file
 from audiocodec.audio import AudioReader
+from audiocodec.bitstream import Reader
 from audiocodec.codec import Codec, load
 from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.corpus import Tokenised, iter_codes, read_shard, tokenize
 from audiocodec.corpus import reading as reading_module
 from audiocodec.corpus.coding import code_items
+from audiocodec.corpus.items import rq_bytes
 from audiocodec.corpus.listing import Item, list_items
 from audiocodec.corpus.reading import Failure, Recording, read_ahead, read_item, reader_pool
 from audiocodec.corpus.shards import write_shard
@@ -327,3 +330,12 @@ def test_rq_files_are_those_that_encode_writes(tiny_model_dir: Path, tmp_path: P
         encode_file(row["source"], tmp_path / "one.rq", n_q=3, model=tiny_model_dir, overwrite=True)
         written = tmp_path / "out" / row["shard"] / f"{row['key']}.rq"
         assert written.read_bytes() == (tmp_path / "one.rq").read_bytes()
+
+
+def test_items_leave_out_the_tags_that_files_leave_out(
+    tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiocodec.encoding.MAX_TAG_BYTES", 5)
+    tags = {"title": "short", "comment": "longer"}
+    item = Tokenised("000000000", tiny_codec.encode(sound(2400), RATE), {}, tags)
+    assert Reader(io.BytesIO(rq_bytes(item))).header.tags == {"title": "short"}

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from audiocodec.codec import Codec
 from audiocodec.corpus import Tokenised, iter_codes, read_shard, tokenize, work
+from audiocodec.corpus.shards import shard_name
 from audiocodec.corpus.work import ShardDone
 from audiocodec.errors import AudioError, CodecError
 from audiocodec.model import catalogue
@@ -283,11 +284,11 @@ def test_the_first_levels_of_items_are_to_be_had(corpus: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_a_folder_of_its_own")
-@pytest.mark.parametrize("kind", ["tar", "parquet"])
-def test_one_item_of_a_shard_is_decoded(tmp_path: Path, tiny_model_dir: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["tar", "parquet", "rq"])
+def test_one_item_of_a_shard_is_decoded(tiny_model_dir: Path, kind: str) -> None:
     if kind == "parquet":
         pytest.importorskip("pyarrow", reason="the extra `corpus` is not installed")
-    shard = f"out/shard-000000.{kind}"
+    shard = f"out/{shard_name(0, kind)}"
     write_corpus(Path("in"), 4)
     model = ("-m", tiny_model_dir)
     done = run("tokenize", "in", "-o", "out", *model, "--jobs", "1", "--levels", "3", "--format", kind)
@@ -305,6 +306,20 @@ def test_one_item_of_a_shard_is_decoded(tmp_path: Path, tiny_model_dir: Path, ki
     ):
         refused = run("decode", shard, *words, *model)
         assert refused.code == 2 and message in refused.lines[-1]
+
+
+@pytest.mark.usefixtures("in_a_folder_of_its_own")
+def test_an_item_of_a_shard_is_read_once(tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def found(path: str, index: int) -> Tokenised:
+        read.append(index)
+        return Tokenised("000000000", tiny_codec.encode(sound(2400), 24000), {}, {})
+
+    monkeypatch.setattr("audiocodec.corpus.shards.item_at", found)
+    Path("shard.tar").touch()
+    assert run("decode", "shard.tar", "--index", "0", "x.wav").code == 0
+    assert (soundfile.info("x.wav").frames, read) == (2400, [0])
 
 
 @pytest.mark.usefixtures("in_a_folder_of_its_own")

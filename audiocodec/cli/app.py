@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 from typer.core import TyperCommand
@@ -28,7 +28,7 @@ from audiocodec.cli import (
     verify,
 )
 from audiocodec.cli.console import Console
-from audiocodec.cli.exits import CLOSED_PIPE, INTERRUPTED, TERMINATED, WRONG_USAGE, UsageError
+from audiocodec.cli.exits import CLOSED_PIPE, HUNG_UP, INTERRUPTED, TERMINATED, WRONG_USAGE, UsageError
 
 NAME = "codec"
 VERBS = {
@@ -51,6 +51,8 @@ Examples:
   codec encode talk.wav
   codec decode talk.rq copy.wav
 """
+ENDINGS = {"SIGTERM": TERMINATED, "SIGHUP": HUNG_UP}  # by name: Windows has no SIGHUP
+STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # click's own usage error: typer has it in other places from version to version, its child stays in one
 PARSER_ERRORS = cast(tuple[type[Exception], ...], typer.BadParameter.__bases__)
@@ -59,9 +61,10 @@ PARSER_ERRORS = cast(tuple[type[Exception], ...], typer.BadParameter.__bases__)
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line `args` (by default the process's own); returns the exit code.
 
-    0 done; 1 some file failed; 2 wrong usage; 130 interrupted; 141 the reader of a pipe went away. SIGTERM raises
-    SystemExit(143), once nothing half-written is left.
+    0 done; 1 some file failed; 2 wrong usage; 130 interrupted; 141 the reader of a pipe went away. SIGTERM and SIGHUP
+    raise SystemExit(143) and (129), once nothing half-written is left.
     """
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name or tag that the terminal cannot show stops nothing
@@ -69,7 +72,7 @@ def main(args: Sequence[str] | None = None) -> int:
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
-    with Console(debug=debug) as console, _termination():
+    with Console(debug=debug) as console, _termination(console):
         code = _exit_code(words, console)
     if args is None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to stop
@@ -99,7 +102,7 @@ def _exit_code(words: list[str], console: Console) -> int:
         code = _run(words, console)
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()
+        _discard(sys.stdout)
         return CLOSED_PIPE
     except KeyboardInterrupt:
         console.fail("interrupted")
@@ -146,26 +149,48 @@ def _root(
     return 0
 
 
+def _open_streams() -> None:
+    """Opens the null device in place of the standard streams that the caller closed.
+
+    In this order, before any other file: each gets the number of the one that it stands for, which an output would
+    get otherwise. Inherited, so that workers have all three, too.
+    """
+    for name, mode in STREAMS.items():
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(nothing, True)
+            setattr(sys, name, os.fdopen(nothing, mode, encoding="utf-8"))
+
+
 @contextmanager
-def _termination() -> Iterator[None]:
-    """Makes SIGTERM unwind the stack, so that temporary files go."""
+def _termination(console: Console) -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP unwind the stack, so that temporary files go. What is ignored, as by nohup, stays so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    codes = {getattr(signal, name): code for name, code in ENDINGS.items() if hasattr(signal, name)}
+    before = {number: signal.getsignal(number) for number in codes}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
 
-    def stop(*_: object) -> NoReturn:
-        raise SystemExit(TERMINATED)
+    def stop(number: int, _: object) -> NoReturn:
+        for other in before:  # a closed terminal sends two: the second shall not cut the tidying short
+            signal.signal(other, signal.SIG_IGN)
+        if console.on_terminal and not sys.stderr.isatty():
+            _discard(sys.stderr)  # taking the bar off a closed terminal would be another error
+        raise SystemExit(codes[number])
 
-    before = signal.signal(signal.SIGTERM, stop)
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _discard_output() -> None:
+def _discard(stream: TextIO) -> None:
     """Lets the interpreter flush what nobody reads any more, without complaint."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

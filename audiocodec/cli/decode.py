@@ -69,7 +69,32 @@ class Wishes:
     keep_going: bool
     overwrite: bool
     raw: bool
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The `.rq` streams of the inputs: their bytes, or the item that --index names as they would be, made once."""
+
     index: int | None
+    _item: bytes = b""
+
+    def can_reopen(self, name: str) -> bool:
+        """Whether an input may be looked into before it is decoded, as a pipe may not."""
+        return self.index is not None or Path(name).is_file()
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Raises CodecError where the input cannot be read, ValueError where the shard has fewer items."""
+        if self.index is None:
+            with open_source(name) as file:
+                yield file
+            return
+        if not self._item:
+            from audiocodec.corpus.items import rq_bytes
+            from audiocodec.corpus.shards import item_at
+
+            self._item = rq_bytes(item_at(name, self.index))
+        yield io.BytesIO(self._item)
 
 
 def run(
@@ -119,27 +144,27 @@ def run(
     .wav. With -o there may be several inputs, and folders. `-` is standard input or output (WAV).
     """
     console = console_of(context, quiet=quiet)
-    wishes = Wishes(levels, rate, float32, start, duration, keep_going, force, raw, index)
+    wishes = Wishes(levels, rate, float32, start, duration, keep_going, force, raw)
     _check_wishes(wishes)
     from audiocodec.audio import OUTPUT_SUFFIXES
 
     suffixes = RAW_SUFFIXES if raw else OUTPUT_SUFFIXES
-    if index is not None and output_dir is not None:
-        raise UsageError("--index takes one shard, and the name of an output instead of -o")
     if index is None:
         jobs = plan_jobs(files, output_dir, input_suffixes=(".rq",), output_suffixes=suffixes)
     else:
-        jobs = plan_jobs(_with_output(files, index), output_dir, input_suffixes=(), output_suffixes=suffixes)
+        names = _item_names(files, index, output_dir)
+        jobs = plan_jobs(names, None, input_suffixes=(), output_suffixes=suffixes)
     if json:
         json_allowed(jobs)
     if float32 and any(Path(job.target).suffix.lower() not in ("", ".wav") for job in jobs):
         raise UsageError("--float: float samples go into .wav only")
+    inputs = Inputs(index)
     return Batch(console, json=json).run_all(
         jobs,
         check_all=lambda: check_output_dir(output_dir, jobs),
-        check=lambda job: _check(job, wishes),
+        check=lambda job: _check(job, inputs, wishes),
         load=lambda: Models(model),
-        work=lambda job, models: _decode(job, models, wishes, console),
+        work=lambda job, models: _decode(job, inputs, models, wishes, console),
     )
 
 
@@ -151,39 +176,29 @@ def _check_wishes(wishes: Wishes) -> None:
         raise UsageError("--raw samples have 16 bits: leave --float out")
     if wishes.sample_rate is not None and not MIN_SAMPLE_RATE <= wishes.sample_rate <= MAX_SAMPLE_RATE:
         raise UsageError(f"--rate {wishes.sample_rate}: expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}")
-    if wishes.index is not None and wishes.index < 0:
-        raise UsageError(f"--index {wishes.index}: expected 0 or more")
     for option, seconds in (("--start", wishes.start_seconds), ("--duration", wishes.duration_seconds)):
         if seconds is not None and not (seconds >= 0 and math.isfinite(seconds)):
             raise UsageError(f"{option} {seconds:g}: expected 0 or more seconds")
 
 
-def _with_output(files: Sequence[str], index: int) -> list[str]:
-    """A shard and what its item becomes: without a name, SHARD-INDEX.wav."""
+def _item_names(files: Sequence[str], index: int, output_dir: str | None) -> list[str]:
+    """A shard and what its item becomes: without a name, SHARD-INDEX.wav. Raises UsageError for anything else."""
+    if index < 0:
+        raise UsageError(f"--index {index}: expected 0 or more")
+    if output_dir is not None:
+        raise UsageError("--index takes one shard, and the name of an output instead of -o")
     if len(files) > 2:
         raise UsageError(f"{len(files)} names: --index takes one shard, and an output")
     return [files[0], f"{Path(files[0]).with_suffix('')}-{index}.wav"] if len(files) == 1 else list(files)
 
 
-@contextmanager
-def _open(source: str, wishes: Wishes) -> Iterator[BinaryIO]:
-    """The `.rq` stream of an input: its bytes, or the item that --index names as they would be."""
-    if wishes.index is None:
-        with open_source(source) as file:
-            yield file
-        return
-    from audiocodec.corpus.items import rq_bytes
-    from audiocodec.corpus.shards import item_at
-
-    yield io.BytesIO(rq_bytes(item_at(source, wishes.index)))
-
-
-def _check(job: Job, wishes: Wishes) -> None:
+def _check(job: Job, inputs: Inputs, wishes: Wishes) -> None:
     """Raises CodecError or ValueError for what can be told about a job without a model."""
     from audiocodec.bitstream import Reader
 
-    if check_source(job):
-        with _open(job.source, wishes) as file:
+    check_source(job)
+    if inputs.can_reopen(job.source):
+        with inputs.open(job.source) as file:
             space = Reader(file).header.space
         space.first(space.n_q if wishes.n_q is None else wishes.n_q)
     check_target(job, overwrite=wishes.overwrite)
@@ -214,24 +229,24 @@ class Models:
             self._loaded[space.id] = load_for(space)
         return self._loaded[space.id]
 
-    def for_file(self, name: str, wishes: Wishes) -> "Codec | None":
-        """The model for a file by its header; None for a pipe, whose header can be read only once."""
+    def for_input(self, name: str, inputs: Inputs) -> "Codec | None":
+        """The model for an input by its header; None for a pipe, whose header can be read only once."""
         from audiocodec.bitstream import Reader
 
-        if self._named is not None or not Path(name).is_file():
+        if self._named is not None or not inputs.can_reopen(name):
             return self._named
-        with _open(name, wishes) as file:
+        with inputs.open(name) as file:
             return self.for_space(Reader(file).header.space)
 
 
-def _decode(job: Job, models: Models, wishes: Wishes, console: Console) -> Facts:
+def _decode(job: Job, inputs: Inputs, models: Models, wishes: Wishes, console: Console) -> Facts:
     """Decodes one input; the facts about it."""
     from audiocodec.audio import AudioWriter
     from audiocodec.decoding import Decoding, decode_to
 
-    codec = models.for_file(job.source, wishes)
+    codec = models.for_input(job.source, inputs)
     begun = time.perf_counter()
-    with _open(job.source, wishes) as file:
+    with inputs.open(job.source) as file:
         decoding = Decoding(
             file,
             codec,

@@ -32,8 +32,8 @@ def run(
 ) -> int:
     """Copy a .rq file with its first N levels only.
 
-    Needs no model: the result is, byte for byte, what encoding at N levels would have given. `-` is standard
-    input or output.
+    Needs no model: at a constant rate the result is, byte for byte, what encoding at N levels would have given;
+    where the levels vary, no frame keeps more than N. `-` is standard input or output.
     """
     console = console_of(context, quiet=quiet)
     from audiocodec import bitstream

@@ -25,7 +25,7 @@ Examples:
 JSON_KEYS = {
     "input": "name of the file",
     "duration_seconds": "duration of the recording",
-    "n_samples": "length of the recording, in samples per channel",
+    "n_samples": "length of the recording, in samples per channel; null where its end is missing",
     "sample_rate": "of the recording, in Hz",
     "channels": "of the recording, 1 or 2",
     "levels": "levels of codes in the file",
@@ -60,6 +60,9 @@ def run(
         str | None,
         typer.Option("--plot", metavar="FILE.png", help="Draw the rate over time (needs matplotlib)."),
     ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Read all of a damaged file, and count what is lost, too.")
+    ] = False,
     force: Force = False,
     json: Json = False,
 ) -> int:
@@ -72,16 +75,18 @@ def run(
         raise UsageError(f"--plot draws one file: {len(files)} were given")
     batch = Batch(console_of(context, quiet=False), json=json)
     for name in files:
-        batch.run(Job(name), lambda job: _show(job.source, plot, json=json, overwrite=force))
+        batch.run(
+            Job(name), lambda job: _show(job.source, plot, keep_going=keep_going, json=json, overwrite=force)
+        )
     return batch.exit_code
 
 
-def _show(name: str, plot: str | None, *, json: bool, overwrite: bool) -> Facts:
+def _show(name: str, plot: str | None, *, keep_going: bool, json: bool, overwrite: bool) -> Facts:
     """Prints one file's lines, unless JSON is wanted, and draws it, if that is wanted; the facts about it."""
     from audiocodec import bitstream
 
     with open_source(name) as file:
-        stream = bitstream.info(file)
+        stream = bitstream.info(file, keep_going=keep_going)
     if plot is not None:
         _draw(shown(name), stream, Path(plot), overwrite=overwrite)
     if not json:
@@ -94,8 +99,9 @@ def _lines(name: str, stream: "StreamInfo") -> list[str]:
     header = stream.header
     space, source = header.space, header.source
     channels = "mono" if source.channels == 1 else "stereo"
+    length = "the end is missing; recorded" if stream.n_samples is None else f"{stream.n_samples} samples"
     rows = {
-        "duration": f"{clock(stream.duration_seconds)}  ({stream.n_samples} samples at {source.sample_rate} Hz)",
+        "duration": f"{clock(stream.duration_seconds)}  ({length} at {source.sample_rate} Hz)",
         "channels": channels,
         "rate": _rate(stream),
         "size": f"{size(stream.file_bytes)}",
@@ -107,8 +113,8 @@ def _lines(name: str, stream: "StreamInfo") -> list[str]:
     }
     if header.sized and stream.n_groups >= MIN_COLUMNS:
         rows["over time"] = _sparkline(list(stream.rates()))
-    rows |= header.tags
-    return [name, *(f"  {key:<10}  {text}" for key, text in rows.items())]
+    tags = [("tag", f"{key}: {text}") for key, text in header.tags.items()]  # may be called as the facts are
+    return [name, *(f"  {key:<10}  {text}" for key, text in [*rows.items(), *tags])]
 
 
 def _rate(stream: "StreamInfo") -> str:

@@ -45,11 +45,12 @@ def plan_jobs(
     """The jobs that `names` and -o ask for; the first of output_suffixes is that of outputs without a name.
 
     Without -o: INPUT, or INPUT OUTPUT where the second has one of output_suffixes, is `-`, or is a device.
-    With it all names are inputs, and folders stand for the files with one of input_suffixes below them.
+    With it all names are inputs, and folders stand for the files with one of input_suffixes below them;
+    without input_suffixes a folder is an input like any other.
     Raises UsageError where this cannot be meant, CodecError for a folder with nothing to do in it.
     """
     suffix = output_suffixes[0]
-    if output_dir is None and Path(names[0]).is_dir():
+    if output_dir is None and input_suffixes and Path(names[0]).is_dir():
         raise UsageError(f"{names[0]} is a folder: give -o DIR for the outputs")
     if output_dir is not None:
         jobs = [job for name in names for job in _into_folder(name, Path(output_dir), input_suffixes, suffix)]

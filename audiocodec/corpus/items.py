@@ -12,7 +12,6 @@ from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.errors import FormatError
 from audiocodec.tools import find_tables
 
-MAX_TAG_BYTES = 4096
 SEGMENTS = {"lane_channels": 1, "segment_overlap": 0}  # facts that few models have, and their usual values
 
 
@@ -84,7 +83,7 @@ def rq_bytes(item: Tokenised, *, coded: bool = False) -> bytes:
     coded: entropy-coded where the model is a shipped one, so that it is the file that `codec encode` makes of the same
     recording. Codes of another model stay raw: whoever reads a shard may not have its tables.
     """
-    from audiocodec.encoding import open_groups
+    from audiocodec.encoding import MAX_TAG_BYTES, open_groups
 
     codes = item.codes
     assert codes.n_samples is not None, "items are whole recordings"

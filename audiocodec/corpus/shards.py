@@ -65,10 +65,12 @@ def read_shard(path: str | Path, *, start: int = 0, step: int = 1) -> Iterator[T
 
 
 def item_at(path: str | Path, index: int) -> Tokenised:
-    """Item `index` of a shard, from 0. Raises ValueError where it has fewer."""
+    """Item `index` of a shard, from 0. Raises ValueError where it has fewer, FormatError where it is none."""
     for item in read_shard(path, start=index, step=1 << 62):
         return item
     n_items = sum(1 for _ in read_shard(path))
+    if not n_items:
+        raise FormatError(f"{path}: no items in it; expected a shard that codec tokenize wrote")
     raise ValueError(f"--index {index}: {path} has {n_items} items; expected 0 to {n_items - 1}")
 
 

@@ -39,6 +39,15 @@ def need(module: str) -> Any:
         ) from error
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; its kind, where there is none.
+
+    >>> first_line(ValueError("one thing\\nand all that led to it")), first_line(KeyError())
+    ('one thing', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def code_space(
     *,
     family: str,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from audiocodec.errors import ModelError
-from audiocodec.hub.common import need
+from audiocodec.hub.common import first_line, need
 from audiocodec.hub.folders import PICKLED
 from audiocodec.model.catalogue import CONFIG, WEIGHTS
 
@@ -76,7 +76,7 @@ def _reason(hub: Any, error: Exception) -> str:
         return "the hub knows no such repository, or keeps it private: check the name"
     if isinstance(error, hub.errors.RevisionNotFoundError):
         return "the repository has no such revision: check what stands behind the @"
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return (
-        f"cannot reach the hub ({first}): try again with a network, or give the folder of the model's files"
+        f"cannot reach the hub ({first_line(error)}): try again with a network, "
+        "or give the folder of the model's files"
     )

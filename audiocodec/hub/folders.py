@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from audiocodec.errors import ModelError
-from audiocodec.hub.common import need
+from audiocodec.hub.common import first_line, need
 from audiocodec.hub.lyra import Lyra, missing_networks
 from audiocodec.model.catalogue import CONFIG, WEIGHTS
 from audiocodec.model.protocol import BlockModel
@@ -48,7 +48,7 @@ def load_folder(folder: Path, device: torch.device, name: str | None = None) -> 
         return BUILDERS[family](folder, config, device, name or f"{family}-{rate / 1000:g}khz")
     except PACKAGE_ERRORS as error:
         raise ModelError(
-            f"{folder}: cannot read the {family} model: {_line(error)}; get its files again"
+            f"{folder}: cannot read the {family} model: {first_line(error)}; get its files again"
         ) from error
 
 
@@ -132,11 +132,6 @@ def _snac(folder: Path, config: dict[str, Any], device: torch.device, name: str)
     model = need("snac").SNAC(**config)
     model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     return Windowed(Snac(model.float().to(device).eval().requires_grad_(False), name))
-
-
-def _line(error: Exception) -> str:
-    """The first line of a message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 Builder = Callable[[Path, dict[str, Any], torch.device, str], BlockModel]

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from audiocodec.errors import ModelError
+from audiocodec.hub.common import first_line
 from audiocodec.hub.folders import family_of, load_folder, read_config
 from audiocodec.model.catalogue import CONFIG, WEIGHTS
 from audiocodec.model.protocol import BlockModel
@@ -40,8 +41,7 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler meets anything
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{file}: not a checkpoint of tensors: {first}") from error
+        raise ModelError(f"{file}: not a checkpoint of tensors: {first_line(error)}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise ModelError(f"{file}: expected a dictionary of tensors by name, as `state_dict` gives it")
     return {str(name): tensor.clone().contiguous() for name, tensor in loaded.items()}
