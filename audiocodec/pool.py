@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -48,6 +48,7 @@ class _Worker:
     process: SpawnProcess
     pipe: "Connection[Any, Any]"
     ready: bool = False
+    busy: bool = False  # has a task, whose result nobody has fetched
 
 
 class Pool(Generic[Task, Result]):
@@ -77,20 +78,18 @@ class Pool(Generic[Task, Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _stop(self._workers)
         for worker in self._workers:
-            worker.process.terminate()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            worker.process.kill()
-            worker.process.join()
             worker.pipe.close()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Result | Death]]:
         """Each task with what became of it, in the order in which they end.
 
-        Raises CodecError if a worker dies before it had a task.
+        A run that is not gone through to its end is over when the next one begins. Raises CodecError if a worker dies
+        before it had a task.
         """
+        # the results of those that are still busy would be taken for ours
+        _stop([worker for worker in self._workers if worker.busy])
         queue = iter(tasks)
         held: dict[int, Task] = {}  # by the worker's number
         for number in range(self._n_workers):
@@ -107,6 +106,7 @@ class Pool(Generic[Task, Result]):
                 if not worker.ready:
                     worker.ready = True  # its first word says only that
                     continue
+                worker.busy = False
                 task = held.pop(number)
                 self._give(number, queue, held)
                 yield task, result
@@ -120,6 +120,7 @@ class Pool(Generic[Task, Result]):
                 self._workers[number].pipe.close()
                 self._workers[number] = self._start()
             held[number] = task
+            self._workers[number].busy = True
             with suppress(OSError):  # a worker that dies now is met when its result is awaited
                 self._workers[number].pipe.send(task)
 
@@ -142,10 +143,24 @@ class Pool(Generic[Task, Result]):
         return _Worker(process, ours)
 
 
+def _stop(workers: Sequence[_Worker]) -> None:
+    """Ends workers; those that do not go at once are killed."""
+    for worker in workers:
+        worker.process.terminate()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+        worker.process.kill()
+        worker.process.join()
+
+
 def _serve(pipe: "Connection[Any, Any]", prepare: Callable[[], Callable[[Any], Any]]) -> None:
     """What a worker does until its pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files go
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        signal.signal(hang_up, lambda *_: sys.exit(TERMINATED))  # a closed terminal is told to all its processes
     work = prepare()
     pipe.send(True)
     while True:

@@ -186,6 +186,7 @@ def measure_pace(runs: Mapping[str, list[Run]], options: argparse.Namespace) -> 
             seconds.append(time.perf_counter() - begun)
         pace[name] = statistics.median(seconds[WARM_STEPS:])
         print(f"{name}: {pace[name]:.3f} s per step, bf16 {'on' if bf16 else 'off'}", flush=True)
+    options.runs.mkdir(parents=True, exist_ok=True)
     (options.runs / PACE).write_text(json.dumps(pace, indent=1) + "\n")
 
 

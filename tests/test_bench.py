@@ -1,6 +1,7 @@
 """`codec bench`: the sweep, speed and cost, and the command. Its rooms have test files of their own."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,16 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from bench_cases import METRICS, Noisy, broken, equip, equipment_as_it_is, results, work
+from bench_cases import METRICS, Noisy, equip, equipment_as_it_is, results
 from cli_cases import run
 
 from audiocodec.bench import speed, store, sweep
 from audiocodec.bench.clips import find_clips
-from audiocodec.bench.equipment import Equipment
+from audiocodec.bench.equipment import Equipment, model_stamp
 from audiocodec.bench.results import Clip
 from audiocodec.codec import Codec, load
-from audiocodec.errors import CodecError
-from audiocodec.pool import Pool
+from audiocodec.model.catalogue import TABLES, WEIGHTS
 
 RATE = 16000
 NAMES = ("speech-a", "speech-b", "music-c", "sounds-d")
@@ -115,6 +115,17 @@ def test_other_clips_codecs_and_metrics_are_measured_anew(
     assert len(log.read_text().splitlines()) == 6
 
 
+def test_new_tables_are_measured_anew(tiny_model_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model_dir, tmp_path / "model")
+    (folder / TABLES).unlink(missing_ok=True)
+    stamps = []
+    for tables in (None, b"some", b"other"):
+        if tables:
+            (folder / TABLES).write_bytes(tables)
+        stamps.append(model_stamp(str(folder)))
+    assert len(set(stamps)) == 3 and stamps[0] == store.file_hash(folder / WEIGHTS)
+
+
 def test_a_codec_that_crashes_on_a_clip_costs_that_clip_only(
     clips: list[Clip], out: Path, tmp_path: Path
 ) -> None:
@@ -179,13 +190,6 @@ def test_clips_to_listen_to_are_kept_for_every_setting(clips: list[Clip], out: P
     assert len(codec.asked) == 9  # the one that was deleted is made again
 
 
-def test_a_pool_does_every_task_once_and_says_when_it_cannot_start() -> None:
-    with Pool(2, work) as pool:
-        assert sorted(pool.run(range(9))) == [(n, 2 * n) for n in range(9)]
-    with Pool(1, broken) as pool, pytest.raises(CodecError, match="exit code 3"):
-        list(pool.run([1]))
-
-
 # Speed and cost
 
 
@@ -213,6 +217,19 @@ def test_speed_and_cost_are_measured(
     if sys.platform != "win32":
         assert growth[0]["encode_cpu_seconds"] > 0
         assert 20 < growth[0]["peak_mb"] < 2000
+
+
+def test_no_gpu_helps_the_command(
+    tiny_codec: Codec, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+    program = f"import os; open({str(seen)!r}, 'a').write(os.environ['CUDA_VISIBLE_DEVICES'] + '.')"
+    monkeypatch.setattr(speed, "COMMAND", (sys.executable, "-c", program))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    speed.metered((), np.zeros(100, np.int16), 0)
+    n_metered = 0 if sys.platform == "win32" else 1
+    speed.cost(tiny_codec, np.ones(2 * RATE, np.float32), str(tiny_model_dir), rounds=2)
+    assert seen.read_text() == "." * (n_metered + 2)
 
 
 def test_latency_is_that_of_the_model(tiny_codec: Codec) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from audiocodec.model.config import QuantizerConfig, ResidualConfig
 from audiocodec.model.quantizer import ResidualQuantizer
-from audiocodec.train.codebooks import MovingAverages, follow_statistics, initialise, kmeans
+from audiocodec.train.codebooks import MovingAverages, assign, follow_statistics, initialise, kmeans
 
 QUANTIZER = QuantizerConfig((16, 8), (1, 1))
 
@@ -33,6 +33,12 @@ def test_moving_averages_equal_their_formulas() -> None:
     averages.update(quantizer, step, refill_share=0.0, generator=torch.Generator())
     for level, entries in zip(quantizer.levels, expected, strict=True):
         torch.testing.assert_close(level.codebook.detach(), entries)
+
+
+def test_counting_codes_asks_their_device_nothing() -> None:
+    with torch.device("meta"):  # it could not answer
+        counts, sums = assign(torch.zeros(10, 3), torch.zeros(10, dtype=torch.int64), 4)
+    assert counts.shape == (4,) and sums.shape == (4, 3)
 
 
 def test_idle_entries_restart_where_data_is() -> None:

@@ -344,6 +344,17 @@ def test_the_table_is_written_and_finished_runs_are_kept(
         compare.main(options)
 
 
+def test_the_pace_is_written_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "load_recipe", lambda path: tiny(path.name))
+    monkeypatch.setattr(compare, "NAMES", ("ae",))
+    monkeypatch.setattr(compare, "WARM_STEPS", 0)
+    monkeypatch.setattr(compare, "TIMED_STEPS", 1)
+    write_audio(tmp_path / "audio" / "noise.wav", 32000)
+    runs = tmp_path / "runs"
+    compare.main(["--data", str(tmp_path / "audio"), "--threads", "1", "--pace", "--runs", str(runs)])
+    assert json.loads((runs / compare.PACE).read_text())["ae"] > 0
+
+
 def test_the_default_recipe_has_none_of_it() -> None:
     recipe = load_recipe(RECIPES / "default")
     assert recipe.codebooks == CodebookConfig() and recipe.model.residual == ResidualConfig()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -127,6 +128,16 @@ def test_nothing_is_coded_as_nothing() -> None:
     codes = model.encode(noise(2, 0))
     assert codes.audio_codes.shape == (2, 3, 0) and codes.frames.tolist() == [0, 0]
     assert model.decode(codes.audio_codes).audio_values.shape == (2, 1, 0)
+
+
+@every_model
+def test_what_is_coded_comes_from_any_device(config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(config).to("meta")  # any device but the CPU; this one has no autocast
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    codes = model.encode(noise(2, 20000), lengths=torch.tensor([20000, 7001]))
+    assert codes.audio_codes.device == codes.frames.device == model.device
+    decoded = model.decode(torch.zeros(2, 3, 8, dtype=torch.int64), 1000).audio_values
+    assert decoded.shape == (2, 1, 1000) and decoded.device == model.device
 
 
 @pytest.mark.parametrize("lengths", [[1001], [-1], [10, 10]])

@@ -21,9 +21,10 @@ from audiocodec.prior.config import PriorConfig
 from audiocodec.prior.data import coded_data, encode_clip, encode_clips, random_crops
 from audiocodec.prior.network import Prior
 from audiocodec.prior.recipe import PriorRecipe, is_prior_recipe, load_prior_recipe
-from audiocodec.prior.state import learning_rate
-from audiocodec.prior.training import train_prior
+from audiocodec.prior.state import learning_rate, load_checkpoint, new_training, save_checkpoint
+from audiocodec.prior.training import train_prior, validate
 from audiocodec.train.data import Clips
+from audiocodec.train.recipe import OptimizerConfig
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,7 +56,7 @@ def test_a_run_leaves_a_prior_and_a_resumed_one_the_same(
     tiny_model_dir: Path, tiny_codec: Codec, audio_folder: Path, tmp_path: Path
 ) -> None:
     recipe = brief_recipe(tiny_model_dir)
-    folder = train_prior(recipe, [audio_folder], tmp_path / "whole", valid=audio_folder)
+    folder = train_prior(recipe, [audio_folder], tmp_path / "whole", valid=audio_folder, device="cpu")
     told = []
     for last in (2, 6):
         train_prior(
@@ -63,6 +64,7 @@ def test_a_run_leaves_a_prior_and_a_resumed_one_the_same(
             [audio_folder],
             tmp_path / "parts",
             valid=audio_folder,
+            device="cpu",
             resume=last > 2,
             progress=told.append,
             stop=lambda last=last: bool(told) and told[-1].step >= last,
@@ -76,6 +78,7 @@ def test_a_run_leaves_a_prior_and_a_resumed_one_the_same(
     assert prior.config.code_space == tiny_codec.space.id.hex() and prior.config.kinds == KINDS
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert {"bits_per_code", "bits_level0", "seconds_per_step"} <= set(lines[0])
+    assert [line["step"] for line in lines if "valid" in line] == [3, 6]
     valid = lines[-1]["valid"]
     assert {"bits_per_code", "untold", "bits_level3", "bits_speech", "bits_music"} <= set(valid)
     assert 4 < valid["bits_per_code"] < 8
@@ -95,6 +98,16 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_another_prior(
     other = dataclasses.replace(recipe, prior=dataclasses.replace(NETWORK, dim=16))
     with pytest.raises(ModelError, match="another prior"):
         train_prior(other, [audio_folder], tmp_path, resume=True)
+
+
+def test_a_resumed_run_takes_the_settings_of_its_recipe(tiny_model_dir: Path, tmp_path: Path) -> None:
+    recipe, model = brief_recipe(tiny_model_dir), load_model(tiny_model_dir)
+    save_checkpoint(new_training(recipe, model, torch.device("cpu")), tmp_path / "checkpoint.pt")
+    other = dataclasses.replace(recipe, optimizer=OptimizerConfig(betas=(0.5, 0.6), weight_decay=0.7))
+    state = new_training(other, model, torch.device("cpu"))
+    load_checkpoint(state, tmp_path / "checkpoint.pt")
+    group = state.optimizer.param_groups[0]
+    assert (group["betas"], group["weight_decay"]) == ((0.5, 0.6), 0.7)
 
 
 @pytest.mark.usefixtures("on_one_clock")
@@ -143,6 +156,23 @@ def test_crops_lie_within_clips_and_their_ends_are_masked() -> None:
     assert codes.shape == (50, 2, 150) and inside.sum(1).eq(120).all()
     for crop, kind in zip(codes, kinds, strict=True):
         assert torch.equal(crop[:, :120], clips[int(kind)].long())
+
+
+def test_validation_takes_clips_from_everywhere_and_no_more_than_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clips, seen = patterns(*[[[n] * 6, [0] * 6] for n in range(74)]), []
+    clips = dataclasses.replace(clips, kinds=torch.full((74,), len(KINDS)))
+    prior = Prior(PriorConfig(SPACE_ID, "tiny", (128, 16), KINDS, NETWORK)).eval()
+
+    def count(prior: Prior, codes: np.ndarray) -> np.ndarray:
+        seen.append(int(codes[0, 0]))
+        return np.zeros(codes.shape, np.float32)
+
+    monkeypatch.setattr(training, "bits_per_code", count)
+    validate(prior, clips)
+    assert len(seen) == training.MAX_VALIDATION_CLIPS
+    assert all(step in (1, 2) for step in np.diff(seen)) and seen[0] == 0 and seen[-1] == 72
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -1,6 +1,7 @@
 """Training: updates equal their formulas, a run can be stopped and resumed, several processes agree."""
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -13,15 +14,26 @@ import soundfile
 import torch
 
 from audiocodec.cli import main
-from audiocodec.errors import AudioError, CodecError, ModelError
+from audiocodec.errors import CodecError, ModelError
 from audiocodec.model.codec import CodecModel
 from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
 from audiocodec.model.store import load_model
 from audiocodec.train import losses
-from audiocodec.train.data import change_speed, load_clips, random_crops, read_mono, split_clips
-from audiocodec.train.loop import keep_recipe, train
-from audiocodec.train.recipe import DataConfig, Recipe, StageConfig, load_recipe
-from audiocodec.train.validate import validate
+from audiocodec.train.codebooks import MovingAverages
+from audiocodec.train.data import load_clips
+from audiocodec.train.loop import compile_model, keep_recipe, train
+from audiocodec.train.recipe import (
+    CodebookConfig,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    Recipe,
+    StageConfig,
+    load_recipe,
+)
+from audiocodec.train.state import load_checkpoint, new_state, save_checkpoint
+from audiocodec.train.steps import train_step
+from audiocodec.train.validate import save_spectrograms, validate
 
 MODEL = ModelConfig(
     name="tiny",
@@ -107,62 +119,6 @@ def test_a_perfect_copy_costs_nothing() -> None:
     assert all(float(value) == 0 for value in losses.reconstruction_losses(audio, audio, 24000).values())
 
 
-def test_crops_are_reproducible_and_within_full_scale(audio_folder: Path) -> None:
-    clips = load_clips([audio_folder], 24000)
-    assert len(clips) == 3 and all(abs(len(clips[i]) - 24000) <= 1 for i in range(3))
-    first, again = (random_crops(clips, 16, 4800, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert torch.equal(first, again) and first.shape == (16, 1, 4800) and first.abs().max() <= 1
-    rest, held_out = split_clips(clips)
-    assert len(rest) == 2 and len(held_out) == 1
-
-
-def test_another_speed_plays_crops_at_another_pitch() -> None:
-    time = torch.arange(24000) / 24000
-    tone = torch.stack([torch.sin(2 * torch.pi * 400 * time), torch.sin(2 * torch.pi * 800 * time)])
-    faster = change_speed(tone, 1.25)
-    assert faster.shape == (2, 19200)
-    for n, pitch in enumerate((500, 1000)):
-        expected = torch.sin(2 * torch.pi * pitch * time[:19200])
-        assert (faster[n] - expected)[500:-500].abs().max() < 1e-3
-
-
-def test_speeds_are_drawn_for_whole_batches(audio_folder: Path) -> None:
-    clips = load_clips([audio_folder], 24000)
-    generator = torch.Generator().manual_seed(1)
-    slow, plain = (random_crops(clips, 2, 4800, generator, speeds=(speed,)) for speed in (0.8, 1.0))
-    assert slow.shape == plain.shape == (2, 1, 4800)
-
-
-def test_speeds_on_a_gpu_ask_for_torchaudio_and_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere = torch.empty(2, 6000, device="meta")  # any device but the CPU
-    monkeypatch.setitem(sys.modules, "torchaudio", None)
-    with pytest.raises(CodecError, match=r"audiocodec\[torchaudio\]"):
-        change_speed(elsewhere, 1.25)
-    asked = []
-
-    class Functional:
-        @staticmethod
-        def resample(crops: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
-            asked.append((from_rate, to_rate))
-            return crops[:, : -(-crops.shape[1] * to_rate // from_rate)]
-
-    monkeypatch.setattr("audiocodec.train.data.torchaudio_functional", lambda: Functional)
-    assert change_speed(elsewhere, 1.25).shape == (2, 4800) and asked == [(1250, 1000)]
-
-
-def test_stereo_of_another_rate_becomes_mono(audio_folder: Path) -> None:
-    assert read_mono((audio_folder / "1.wav").read_bytes(), 24000).shape == (24000,)
-
-
-def test_unreadable_clips_are_left_out_and_no_clips_are_an_error(tmp_path: Path, caplog) -> None:
-    (tmp_path / "broken.wav").write_bytes(b"no audio at all")
-    with pytest.raises(AudioError, match="no audio"):
-        load_clips([tmp_path], 24000)
-    assert "broken.wav" in caplog.text
-    with pytest.raises(AudioError, match="no such file"):
-        load_clips([tmp_path / "missing"], 24000)
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(torch.load(folder / "checkpoint.pt", weights_only=True)["model"])
 
@@ -172,12 +128,12 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
 ) -> None:
     # a timing must not decide the result
     monkeypatch.setattr("audiocodec.train.loop.bf16_pays", lambda _: False)
-    train(RECIPE, [audio_folder], tmp_path / "whole")
+    train(RECIPE, [audio_folder], tmp_path / "whole", device="cpu")
     for last in (1, 3, 5, 6):  # stops in every stage
         shorter = dataclasses.replace(RECIPE, stages=RECIPE.stages)
         with monkeypatch.context() as patch:
             patch.setattr(Recipe, "n_steps", property(lambda _, last=last: last))
-            train(shorter, [audio_folder], tmp_path / "parts", resume=last > 1)
+            train(shorter, [audio_folder], tmp_path / "parts", device="cpu", resume=last > 1)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
@@ -219,6 +175,48 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_another_model(
         train(other, [audio_folder], tmp_path, resume=True)
     with pytest.raises(CodecError, match="no checkpoint"):
         train(brief, [audio_folder], tmp_path / "new", resume=True)
+
+
+def test_a_resumed_run_takes_the_settings_of_its_recipe(tmp_path: Path) -> None:
+    before = new_state(RECIPE, torch.device("cpu"))
+    before.codebooks = MovingAverages(RECIPE.codebooks.ema_decay, [], [])
+    save_checkpoint(before, tmp_path / "checkpoint.pt")
+    recipe = dataclasses.replace(
+        RECIPE,
+        optimizer=OptimizerConfig(betas=(0.5, 0.6), weight_decay=0.7),
+        codebooks=CodebookConfig(ema_decay=0.8),
+    )
+    state = new_state(recipe, torch.device("cpu"))
+    load_checkpoint(state, tmp_path / "checkpoint.pt")
+    for optimizer in (state.optimizer, state.critic_optimizer):
+        assert optimizer.param_groups[0]["betas"] == (0.5, 0.6)
+        assert optimizer.param_groups[0]["weight_decay"] == 0.7
+    assert state.codebooks is not None and state.codebooks.decay == 0.8
+
+
+def test_codebooks_that_learn_in_another_way_are_not_resumed(tmp_path: Path) -> None:
+    save_checkpoint(new_state(RECIPE, torch.device("cpu")), tmp_path / "checkpoint.pt")
+    by_gradient = CodebookConfig(update="gradient")
+    recipe = dataclasses.replace(RECIPE, codebooks=by_gradient, loss=LossConfig(codebook=1.0))
+    with pytest.raises(ModelError, match=r"codebooks\.update"):
+        load_checkpoint(new_state(recipe, torch.device("cpu")), tmp_path / "checkpoint.pt")
+
+
+def test_the_last_step_is_validated_once(audio_folder: Path, tmp_path: Path) -> None:
+    brief = dataclasses.replace(RECIPE, stages=(StageConfig("continuous", 2),), validate_every=1)
+    train(brief, [audio_folder], tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "valid" in line] == [1, 2]
+
+
+def test_every_stage_is_compiled(audio_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CodecModel, "compile", functools.partialmethod(CodecModel.compile, backend="eager"))
+    monkeypatch.setattr("torch._dynamo.config.cache_size_limit", 1)
+    monkeypatch.setattr("torch._dynamo.config.fail_on_cache_limit_hit", True)
+    state, clips = new_state(RECIPE, torch.device("cpu")), load_clips([audio_folder], 24000)
+    compile_model(state)
+    for _ in range(3):
+        train_step(state, clips, bf16=False)
 
 
 def test_max_minutes_ends_a_run_in_good_order(audio_folder: Path, tmp_path: Path) -> None:
@@ -312,12 +310,6 @@ def test_a_recipe_that_cannot_work_is_refused(tmp_path: Path, line: str, message
         load_recipe(tmp_path)
 
 
-def test_a_damaged_tar_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_bytes(b"no tar" * 1000)
-    with pytest.raises(AudioError, match=r"a\.tar: cannot be read as a \.tar archive"):
-        load_clips([tmp_path / "a.tar"], 24000)
-
-
 def test_a_clip_that_a_metric_cannot_judge_is_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -329,11 +321,25 @@ def test_a_clip_that_a_metric_cannot_judge_is_left_out_and_named(
     assert any("speech-short.wav has no stoi: " in line for line in caplog.messages)
 
 
-def test_validation_leaves_the_losses_as_they_were(audio_folder: Path) -> None:
+def test_speech_is_told_by_the_nearest_folder_or_how_the_name_begins(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    model = CodecModel(MODEL).eval()
+    speech = {"speech/music-a": True, "speech/music/a": False, "no-speech/a": False, "music/speech-a": False}
+    for name, is_speech in {**speech, "speech-a": True}.items():
+        path = tmp_path / name.replace("/", "_") / f"{name}.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, 0.1 * rng.standard_normal(24000), 24000)
+        figures = validate(model, load_clips([path], 24000), quantized=True)
+        assert ("stoi_2" in figures) == is_speech, name
+
+
+def test_validation_leaves_the_losses_as_they_were(audio_folder: Path, tmp_path: Path) -> None:
     losses.mel_filters.cache_clear()
     losses.hann_window.cache_clear()
-    clips = load_clips([audio_folder], 24000)
-    validate(CodecModel(MODEL).eval(), clips, quantized=True)
+    model, clips = CodecModel(MODEL).eval(), load_clips([audio_folder], 24000)
+    validate(model, clips, quantized=True)
+    save_spectrograms(model, clips, tmp_path / "picture.png", quantized=True)
+    assert losses.hann_window.cache_info().currsize  # the losses will find it, and it must serve gradients
     decoded = torch.randn(1, 6000, requires_grad=True)
     losses.reconstruction_losses(decoded, torch.randn(1, 6000), 24000)["mel"].backward()
     assert decoded.grad is not None

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def find_clips(folder: Path, kinds_csv: Path | None = None) -> list[Clip]:
     """
     if not folder.is_dir():
         raise AudioError(f"{folder} is not a folder: expected one with audio files in it")
-    paths = sorted(path for path in folder.rglob("*") if _is_audio(path))
+    paths = sorted(path for path in folder.rglob("*") if names_audio(path) and path.is_file())
     if not paths:
         raise AudioError(f"{folder}: no audio in it: expected files with {' '.join(sorted(AUDIO_SUFFIXES))}")
     named = {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
@@ -32,22 +32,32 @@ def find_clips(folder: Path, kinds_csv: Path | None = None) -> list[Clip]:
         twice = next(path for path in paths if path not in named.values())
         raise AudioError(f"{twice}: another file differs from it by its suffix only: rename one of them")
     told = {} if kinds_csv is None else _read_kinds(kinds_csv, named)
-    return [Clip(name, told.get(name) or _kind(name, folder), path) for name, path in named.items()]
+    return [Clip(name, told.get(name) or _kind(path, folder), path) for name, path in named.items()]
 
 
-def _is_audio(path: Path) -> bool:
+def names_audio(path: PurePath) -> bool:
     """Whether it is an audio file by its suffix; hidden files are none (macOS writes `._a.wav` beside `a.wav`)."""
-    return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
 
 
-def _kind(name: str, folder: Path) -> str:
-    """The kind that a clip's place or name tells."""
-    *folders, last = name.split("/")
-    for place in (*reversed(folders), last.partition("-")[0]):
-        if place.lower() in KINDS:
-            return place.lower()
+def kind_of(path: PurePath) -> str | None:
+    """The kind that a clip's place (the nearest folder or archive of such a name) or name tells; None if neither does.
+
+    >>> kind_of(PurePath("music/speech.tar/a.wav")), kind_of(PurePath("clips/sounds-bell.wav"))
+    ('speech', 'sounds')
+    """
+    folders = [folder.lower().removesuffix(".tar") for folder in path.parts[:-1]]
+    places = (*reversed(folders), path.stem.lower().partition("-")[0])
+    return next((place for place in places if place in KINDS), None)
+
+
+def _kind(path: Path, folder: Path) -> str:
+    """The kind that a clip's place in the folder, or its name tells. Raises AudioError where they tell none."""
+    if kind := kind_of(path.relative_to(folder)):
+        return kind
+    last = path.stem
     raise AudioError(
-        f"{folder / name}: is it {', '.join(KINDS[:-1])} or {KINDS[-1]}? Tell by a sub-folder of that name "
+        f"{path.with_suffix('')}: is it {', '.join(KINDS[:-1])} or {KINDS[-1]}? Tell by a sub-folder of that name "
         f"({KINDS[0]}/{last}), by how the file's name begins ({KINDS[0]}-{last}), or by a CSV file with the "
         "columns clip and kind"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from audiocodec.bench import store
 from audiocodec.bench.metrics import METRICS, available
 from audiocodec.bench.results import Competitor, Metric
-from audiocodec.model.catalogue import DEFAULT_MODEL, WEIGHTS, model_folder
+from audiocodec.model.catalogue import DEFAULT_MODEL, TABLES, WEIGHTS, model_folder
 
 OURS = "ours"
 
@@ -40,20 +40,22 @@ def equip(model: str | None, against: Sequence[str], *, quick: bool) -> Equipmen
     torch.set_flush_denormal(True)  # as the command does
     found, skipped = competitors.build(against, model or DEFAULT_MODEL)
     metrics, lacking = available([metric for metric in METRICS if not (quick and metric.slow)])
-    stamps = {OURS: _model_stamp(model or DEFAULT_MODEL)}
+    stamps = {OURS: model_stamp(model or DEFAULT_MODEL)}
     for name in against:
         kind, _, argument = name.partition(":")
         if kind == "ours":
-            stamps[competitors.ours.shown_name(argument)] = _model_stamp(argument)
+            stamps[competitors.ours.shown_name(argument)] = model_stamp(argument)
         if kind == "decoded":
             folder = competitors.decoded.build(argument)
             stamps[folder.name] = _files_stamp(folder.files.values())
     return Equipment(found, metrics, skipped + lacking, stamps)
 
 
-def _model_stamp(model: str) -> str:
-    """A hash of the weights: a decoder that was trained further has the same code space."""
-    return store.file_hash(model_folder(model) / WEIGHTS)
+def model_stamp(model: str) -> str:
+    """Hashes of the weights (a decoder that was trained further has the same code space), and of tables, if any."""
+    folder = model_folder(model)
+    names = (WEIGHTS, TABLES) if (folder / TABLES).exists() else (WEIGHTS,)
+    return " ".join(store.file_hash(folder / name) for name in names)
 
 
 def _files_stamp(paths: Iterable[Path]) -> str:

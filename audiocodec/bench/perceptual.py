@@ -102,7 +102,7 @@ def _stoi(fetch: Fetch, *, extended: bool) -> float:
 
 
 def visqol_speech(fetch: Fetch) -> float:
-    """ViSQOL version 3 in speech mode, at 16 kHz: 1 to 5. Not 5 for an unchanged clip, but about 4.1 to 4.8."""
+    """ViSQOL version 3 in speech mode, at 16 kHz: 1 to 5. Not 5 for an unchanged clip, but about 3.6 to 4.8."""
     original, decoded = _speech(fetch, MIN_VISQOL_SECONDS, "ViSQOL")
     return _visqol("speech", original, decoded, SPEECH_RATE)
 

@@ -34,6 +34,7 @@ from audiocodec.pool import ONE_THREAD, Death, Pool, settle
 Figures = dict[str, Any]  # numbers, None where there is none, and the setting's name
 
 COMMAND = (sys.executable, "-m", "audiocodec")
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # all is measured on the CPU, as x real time is
 START_UP_SECONDS, MEMORY_SECONDS = 5, 60
 COSTS = ("start_up_seconds", "peak_mb", "latency_ms", "live_latency_ms", "model_mb")  # known of ours only
 
@@ -181,7 +182,8 @@ def cost(codec: Codec, audio: Floats, model: str, rounds: int) -> Figures:
         for _ in range(rounds):
             begun = time.perf_counter()
             words = ("encode", "-q", "-f", "-m", model, str(source), str(target))
-            subprocess.run([*COMMAND, *words], check=True, stdout=subprocess.DEVNULL)
+            environment = os.environ | NO_GPU
+            subprocess.run([*COMMAND, *words], check=True, stdout=subprocess.DEVNULL, env=environment)
             walls.append(time.perf_counter() - begun)
     files = [path for path in model_folder(model).iterdir() if path.is_file()]
     with one_thread():
@@ -237,7 +239,7 @@ def metered(words: Sequence[str], samples: "np.ndarray[Any, np.dtype[np.int16]]"
         [sys.executable, "-m", "audiocodec.bench.metered", *COMMAND, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | ONE_THREAD,
+        env=os.environ | ONE_THREAD | NO_GPU,
     )
     assert process.stdin is not None and process.stdout is not None, "they are pipes"
     with process:

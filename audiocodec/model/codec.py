@@ -147,15 +147,15 @@ class CodecModel(nn.Module):
     def encode(self, audio: Tensor, n_q: int | None = None, lengths: Tensor | None = None) -> EncoderOutput:
         """Codes of whole clips.
 
-        audio [B, 1, T] float32 at the model's rate; n_q levels (all by default); lengths [B]: valid samples of
-        each item (T by default). An item gets the codes that it gets alone. Raises ValueError on a wrong shape.
+        audio [B, 1, T] float32 at the model's rate, on any device; n_q levels (all by default); lengths [B]: valid
+        samples of each item (T by default). An item gets the codes that it gets alone. What comes out is where the
+        weights are. Raises ValueError on a wrong shape.
         """
         if audio.ndim != 3 or audio.shape[1] != 1:
             raise ValueError(f"audio of shape {tuple(audio.shape)}: expected [B, 1, T]")
         n_q = self._check_levels(n_q)
         batch_size, _, n_samples = audio.shape
-        if lengths is None:
-            lengths = torch.full((batch_size,), n_samples, device=audio.device)
+        lengths = torch.full((batch_size,), n_samples) if lengths is None else lengths.cpu()
         if lengths.shape != (batch_size,) or int(lengths.max()) > n_samples or int(lengths.min()) < 0:
             raise ValueError(
                 f"lengths {lengths.tolist()}: expected {batch_size} numbers from 0 to {n_samples}"
@@ -164,29 +164,30 @@ class CodecModel(nn.Module):
         frames = torch.where(lengths > 0, -(-(lengths + self.config.delay) // hop), 0)
         n_frames = -(-int(frames.max()) // span) * span
         if n_frames == 0:
-            return EncoderOutput(
-                torch.zeros(batch_size, n_q, 0, dtype=torch.int64, device=audio.device), frames
-            )
-        valid = torch.arange(n_samples, device=audio.device) < lengths[:, None]
-        audio = F.pad(audio * valid[:, None], (0, n_frames * hop - n_samples))
+            empty = torch.zeros(batch_size, n_q, 0, dtype=torch.int64, device=self.device)
+            return EncoderOutput(empty, frames.to(self.device))
+        valid = torch.arange(n_samples) < lengths[:, None]
+        inside = torch.arange(n_frames) < frames[:, None]
+        audio = audio.to(self.device) * valid[:, None].to(self.device)
+        audio = F.pad(audio, (0, n_frames * hop - n_samples))
         codes, _ = self.encode_block(audio, self.encoder_state(batch_size), n_q)
-        inside = torch.arange(n_frames, device=audio.device) < frames[:, None]
-        return EncoderOutput((codes * inside[:, None])[..., : int(frames.max())], frames)
+        codes = codes * inside[:, None].to(self.device)
+        return EncoderOutput(codes[..., : int(frames.max())], frames.to(self.device))
 
     @torch.inference_mode()
     def decode(self, audio_codes: Tensor, length: int | None = None) -> DecoderOutput:
         """Audio of whole clips.
 
-        audio_codes [B, n_q, F] of the first n_q levels -> audio_values [B, 1, length];
-        length is all that the frames hold unless given: up to one hop more than was encoded.
+        audio_codes [B, n_q, F] of the first n_q levels, on any device -> audio_values [B, 1, length], where the
+        weights are; length is all that the frames hold unless given: up to one hop more than was encoded.
         """
         if audio_codes.ndim != 3:
             raise ValueError(f"codes of shape {tuple(audio_codes.shape)}: expected [B, n_q, F]")
         self._check_levels(audio_codes.shape[1])
         if audio_codes.shape[2] == 0:
-            return DecoderOutput(torch.zeros(len(audio_codes), 1, 0, device=audio_codes.device))
+            return DecoderOutput(torch.zeros(len(audio_codes), 1, 0, device=self.device))
         state = self.decoder_state(len(audio_codes))
-        audio, _ = self.decode_block(audio_codes, state)
+        audio, _ = self.decode_block(audio_codes.to(self.device), state)
         return DecoderOutput(audio[..., self.config.delay :][..., :length])
 
     def forward(

@@ -2,8 +2,9 @@
 
 With c(t, l) the code of frame t at level l, it gives
 
-    p(codes) = product over t and l of p(c(t, l) | all codes of the span frames before t, c(t, 0) .. c(t, l - 1), kind)
+    p(codes) = product over t and l of p(c(t, l) | all codes of the frames before t, c(t, 0) .. c(t, l - 1), kind)
 
+as far as it reaches back: each of its layers attends to span frames, so n_layers (span - 1) + 1 frames before t count.
 The transformer sees one vector a frame, so its cost does not grow with the levels; what the levels of one frame owe to
 each other is left to the second network. Source: Lee et al. 2022, "Autoregressive image generation using residual
 quantization" (RQ-transformer, section 3.2). Unlike theirs, the second network is no transformer: what attention could

@@ -15,7 +15,7 @@ from audiocodec.prior.config import PriorConfig
 from audiocodec.prior.data import CodedClips, random_crops
 from audiocodec.prior.network import Prior
 from audiocodec.prior.recipe import PriorRecipe
-from audiocodec.train.state import adamw, random_states, restore_random
+from audiocodec.train.state import adamw, random_states, restore_optimizer, restore_random
 from audiocodec.train.steps import apply_gradients, autocast
 
 
@@ -112,7 +112,10 @@ def save_checkpoint(state: PriorTraining, path: Path) -> None:
 
 
 def load_checkpoint(state: PriorTraining, path: Path) -> None:
-    """Brings `state` to where the checkpoint was written. Raises ModelError if it is of another prior or model."""
+    """Brings `state` to where the checkpoint was written, with the settings of its own recipe.
+
+    Raises ModelError if the checkpoint is of another prior or model.
+    """
     values = torch.load(path, map_location=state.device, weights_only=True)
     if values.get("config") != asdict(state.prior.config):
         raise ModelError(
@@ -120,6 +123,6 @@ def load_checkpoint(state: PriorTraining, path: Path) -> None:
         )
     state.prior.load_state_dict(values["prior"])
     state.averaged.load_state_dict(values["averaged"])
-    state.optimizer.load_state_dict(values["optimizer"])
+    restore_optimizer(state.optimizer, values["optimizer"], state.recipe.optimizer)
     state.step, state.bf16 = values["step"], values["bf16"]
     restore_random(state, values["random"])

@@ -31,6 +31,7 @@ from audiocodec.train.loop import (
     Progress,
     append_metrics,
     choose_bf16,
+    evenly,
     mean_figures,
     open_run,
 )
@@ -91,7 +92,7 @@ def train_prior(
         if time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS:
             save_checkpoint(state, out / "checkpoint.pt")
             saved = time.monotonic()
-        if state.step % recipe.validate_every == 0:
+        if state.step % recipe.validate_every == 0 and state.step < recipe.steps:
             _report(state, held_out, out)
     save_checkpoint(state, out / "checkpoint.pt")
     if not stop():  # whoever stops a run by hand does not wait for a validation
@@ -105,9 +106,8 @@ def validate(prior: Prior, clips: CodedClips) -> dict[str, float]:
     The kind is told, as `--kind` does; "untold": the mean of all where it is not.
     """
     kinds = prior.config.kinds
-    step = max(1, len(clips) // MAX_VALIDATION_CLIPS)
     told, untold, kind_of_clip = [], [], []
-    for n in range(0, len(clips), step):
+    for n in evenly(len(clips), MAX_VALIDATION_CLIPS):
         codes = clips[n][:, :MAX_VALIDATION_FRAMES].cpu().numpy()
         number = int(clips.kinds[n])
         untold.append(bits_per_code(prior, codes))

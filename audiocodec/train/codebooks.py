@@ -29,12 +29,13 @@ def pick(vectors: Tensor, n: int, generator: torch.Generator) -> Tensor:
         rows = torch.randperm(len(vectors), generator=generator)[:n]
     else:
         rows = torch.randint(len(vectors), (n,), generator=generator)
-    return vectors[rows.to(vectors.device)]
+    return vectors[rows.to(vectors.device, non_blocking=True)]
 
 
 def assign(vectors: Tensor, codes: Tensor, n_entries: int) -> tuple[Tensor, Tensor]:
     """Per entry, how many of vectors [N, D] chose it, and their sum: counts [K], sums [K, D]."""
-    counts = torch.bincount(codes, minlength=n_entries).to(vectors.dtype)
+    # no bincount: on a GPU it waits for the highest code
+    counts = vectors.new_zeros(n_entries).index_add_(0, codes, vectors.new_ones(len(codes)))
     sums = vectors.new_zeros(n_entries, vectors.shape[1]).index_add_(0, codes, vectors)
     return counts, sums
 

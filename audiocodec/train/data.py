@@ -18,24 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiocodec.bench.clips import names_audio
 from audiocodec.errors import AudioError, CodecError
 
 log = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"})
 HELD_OUT_EVERY = 50  # without clips of their own for validation, one clip in so many is held out
 MIN_CLIP_SECONDS = 0.2
 SILENT_CROP_RMS = 1e-4
-MAX_TRIES = 8
+REDRAWS = 2  # of silent crops
 FILES_AHEAD = 64  # read but not decoded yet: bounds the memory that they take
 
 
 def audio_files(source: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each audio file in a folder, in a `.tar` archive, or of one file, in a fixed order."""
     if source.is_dir():
-        for path in sorted(
-            p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
-        ):
+        for path in sorted(p for p in source.rglob("*") if names_audio(p) and p.is_file()):
             try:
                 yield str(path), path.read_bytes()
             except OSError as error:
@@ -45,13 +43,13 @@ def audio_files(source: Path) -> Iterator[tuple[str, bytes]]:
             with tarfile.open(source) as archive:
                 for member in archive:
                     file = archive.extractfile(member)
-                    if file is not None and Path(member.name).suffix.lower() in AUDIO_SUFFIXES:
+                    if file is not None and names_audio(Path(member.name)):
                         yield f"{source}/{member.name}", file.read()
         except tarfile.TarError as error:
             raise AudioError(
                 f"{source}: cannot be read as a .tar archive ({error}); make it again"
             ) from error
-    elif source.suffix.lower() in AUDIO_SUFFIXES:
+    elif names_audio(source):
         yield str(source), source.read_bytes()
     else:
         raise AudioError(f"{source}: expected a folder, a .tar archive or an audio file")
@@ -151,16 +149,14 @@ def random_crops(
 ) -> Tensor:
     """Random augmented crops [B, 1, T] float32, of a clip as likely as it is long, and in it from any place alike.
 
-    Near-silent crops are drawn again; clips shorter than T are padded at their end.
+    Near-silent crops are drawn again, twice at most; clips shorter than T are padded at their end.
     speeds: one of them is drawn for the batch, which is then played so much faster (1: as it is).
     """
     speed = speeds[int(torch.randint(len(speeds), (), generator=generator))] if len(speeds) > 1 else speeds[0]
     n_drawn = math.ceil(n_samples * speed)
     crops = draw_crops(clips, batch_size, n_drawn, generator)
-    for _ in range(MAX_TRIES):
+    for _ in range(REDRAWS):  # whether any is silent is not asked: a GPU would have to be waited for
         silent = crops.square().mean(1, keepdim=True).sqrt() < SILENT_CROP_RMS
-        if not silent.any():
-            break
         crops = torch.where(silent, draw_crops(clips, batch_size, n_drawn, generator), crops)
     if speed != 1.0:
         crops = change_speed(crops, speed)[:, :n_samples]
@@ -194,9 +190,10 @@ def draw_crops(clips: Clips, batch_size: int, n_samples: int, generator: torch.G
     first, last = clips.starts[index], clips.starts[index + 1]
     room = (last - first - n_samples).clamp(min=0)
     start = first + (torch.rand(batch_size, generator=generator, dtype=torch.float64) * (room + 1)).long()
-    places = (start[:, None] + torch.arange(n_samples)).to(clips.samples.device)
-    inside = places < last[:, None].to(places.device)
-    return clips.samples[places.clamp(max=len(clips.samples) - 1)].float() / 32767 * inside
+    device = clips.samples.device
+    ends = torch.stack([start, last])[..., None].to(device, non_blocking=True)
+    places = ends[0] + torch.arange(n_samples, device=device)
+    return clips.samples[places.clamp(max=len(clips.samples) - 1)].float() / 32767 * (places < ends[1])
 
 
 def augment(crops: Tensor, generator: torch.Generator) -> Tensor:
@@ -205,10 +202,10 @@ def augment(crops: Tensor, generator: torch.Generator) -> Tensor:
     crops [B, T] -> [B, T].
     """
     batch_size = len(crops)
-    draw = torch.rand(3, batch_size, 1, generator=generator).to(crops.device)
+    draw = torch.rand(4, batch_size, 1, generator=generator).to(crops.device, non_blocking=True)
     mixed = (draw[0] < 0.125) * crops.roll(1, 0) * 10 ** (-draw[1])
     crops = crops + mixed
     peak = crops.abs().amax(1, keepdim=True).clamp(min=1e-4)
-    gain = 10 ** ((30 * draw[1] - 24) / 20)
-    sign = torch.where(draw[2] < 0.5, -1.0, 1.0)
+    gain = 10 ** ((30 * draw[2] - 24) / 20)
+    sign = torch.where(draw[3] < 0.5, -1.0, 1.0)
     return crops * sign * torch.minimum(gain, 0.99 / peak)

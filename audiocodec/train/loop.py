@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 LOG_EVERY_STEPS = 50
 CHECKPOINT_EVERY_SECONDS = 180
 TIMED_STEPS = 3
+COMPILATIONS_PER_STAGE = 4  # one, another where noise or temperature changes, and room for the timing of bf16
 MAX_VALIDATION_CLIPS = 24
 
 
@@ -61,7 +62,8 @@ def train(
     out gets recipe.json, metrics.jsonl, checkpoint.pt, a PNG per validation, and model/ (averaged weights).
     valid: a folder of clips to validate on; without it a few clips of the data are held out.
     max_minutes ends the run in good order, and so does `stop`, asked after every step; `resume` goes on where the
-    last checkpoint is, to the same result. compiled: a minute or so at the start, then fewer seconds a step.
+    last checkpoint is: one process on a CPU to the same result, others to one like it (a GPU adds in any order, and
+    processes after the first draw crops anew). compiled: a minute or so at the start, then fewer seconds a step.
     Under `torchrun` every process has its own crops, and gradients are averaged.
     Raises CodecError if `out` holds a run already and `resume` is not given.
     """
@@ -74,7 +76,7 @@ def train(
     open_run(recipe, out, resume, partial(load_checkpoint, state), rank)
     clips, held_out = load_data(data, valid, recipe, place)
     if compiled:
-        state.model.compile()
+        compile_model(state)
     bf16 = choose_bf16(state)
     hours = len(clips.samples) / recipe.model.sample_rate / 3600
     log.info("%d clips, %.1f hours, bf16 %s", len(clips), hours, "on" if bf16 else "off")
@@ -98,7 +100,7 @@ def train(
         if rank == 0 and time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS:
             save_checkpoint(state, out / "checkpoint.pt")
             saved = time.monotonic()
-        if rank == 0 and state.step % recipe.validate_every == 0:
+        if rank == 0 and state.step % recipe.validate_every == 0 and state.step < recipe.n_steps:
             report(state, held_out, out)
     if rank == 0:
         save_checkpoint(state, out / "checkpoint.pt")
@@ -171,8 +173,25 @@ def load_data(
 
 def spread(clips: Clips, n: int) -> Clips:
     """At most n clips, evenly chosen."""
-    step = max(1, len(clips) / n)
-    return clips.subset([int(i * step) for i in range(min(n, len(clips)))])
+    return clips.subset(evenly(len(clips), n))
+
+
+def evenly(n_there: int, n: int) -> list[int]:
+    """Which n of n_there things to take; all, if there are no more.
+
+    >>> evenly(7, 3), evenly(2, 3)
+    ([0, 2, 4], [0, 1])
+    """
+    step = max(1, n_there / n)
+    return [int(i * step) for i in range(min(n, n_there))]
+
+
+def compile_model(state: TrainingState) -> None:
+    """Hands the model to `torch.compile`, with room for every stage: past its limit the rest would not be compiled."""
+    n_compilations = COMPILATIONS_PER_STAGE * len(state.recipe.stages)
+    dynamo = torch._dynamo.config  # newer ones call it recompile_limit, and know this name
+    dynamo.cache_size_limit = max(dynamo.cache_size_limit, n_compilations)
+    state.model.compile()
 
 
 def choose_bf16(state: RunState) -> bool:

@@ -28,7 +28,7 @@ class RunState(Protocol):
     bf16: dict[str, bool]  # per kind of processor, whether bf16 pays there
 
     def trial_loss(self) -> Tensor:
-        """Of a batch as the recipe's, whatever is in it, to time a pass by; random numbers stay as they are."""
+        """Of a batch as the recipe's, whatever is in it, to time a pass by."""
         ...
 
 
@@ -127,7 +127,10 @@ def random_states(state: RunState) -> dict[str, Tensor]:
 
 
 def load_checkpoint(state: TrainingState, path: Path) -> None:
-    """Brings `state` to where the checkpoint was written. Raises ModelError if it is of another model."""
+    """Brings `state` to where the checkpoint was written, with the settings of its own recipe.
+
+    Raises ModelError if the checkpoint is of another model, or of codebooks that learn in another way.
+    """
     values = torch.load(path, map_location=state.device, weights_only=True)
     try:
         state.model.load_state_dict(values["model"])
@@ -136,13 +139,28 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
             f"{path}: the checkpoint is of another model than the recipe; use another --out"
         ) from error
     state.averaged.load_state_dict(values["averaged"])
-    state.optimizer.load_state_dict(values["optimizer"])
+    try:
+        restore_optimizer(state.optimizer, values["optimizer"], state.recipe.optimizer)
+    except ValueError as error:
+        raise ModelError(
+            f"{path}: its codebooks learn in another way than the recipe's (codebooks.update); use another --out"
+        ) from error
     state.critics.load_state_dict(values["critics"])
-    state.critic_optimizer.load_state_dict(values["critic_optimizer"])
+    restore_optimizer(state.critic_optimizer, values["critic_optimizer"], state.recipe.optimizer)
     if values["codebooks"] is not None:
-        state.codebooks = MovingAverages(**values["codebooks"])
+        decay = {"decay": state.recipe.codebooks.ema_decay}
+        state.codebooks = MovingAverages(**values["codebooks"] | decay)
     state.step, state.bf16 = values["step"], values["bf16"]
     restore_random(state, values["random"])
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, values: dict[str, Any], settings: OptimizerConfig
+) -> None:
+    """Moments as they were saved, with the settings of today. Raises ValueError if other weights are learned."""
+    optimizer.load_state_dict(values)
+    for group in optimizer.param_groups:
+        group["betas"], group["weight_decay"] = settings.betas, settings.weight_decay
 
 
 def restore_random(state: RunState, values: dict[str, Tensor]) -> None:

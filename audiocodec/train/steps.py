@@ -95,7 +95,7 @@ def draw_levels(state: TrainingState, stage: StageConfig) -> Tensor | None:
     n_q, batch_size = state.recipe.levels_of(stage), state.recipe.data.batch_size
     drawn = torch.randint(1, n_q + 1, (batch_size,), generator=state.generator)
     drawn[: round(stage.full_share * batch_size)] = n_q
-    return drawn.to(state.device)
+    return drawn.to(state.device, non_blocking=True)
 
 
 def draw_noisy(state: TrainingState, stage: StageConfig) -> Tensor | None:
@@ -104,7 +104,7 @@ def draw_noisy(state: TrainingState, stage: StageConfig) -> Tensor | None:
         return None
     batch_size = state.recipe.data.batch_size
     order = torch.randperm(batch_size, generator=state.generator)
-    return (order < round(stage.noise_share * batch_size)).to(state.device)
+    return (order < round(stage.noise_share * batch_size)).to(state.device, non_blocking=True)
 
 
 def apply_gradients(

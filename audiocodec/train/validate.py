@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiocodec.bench.clips import kind_of
 from audiocodec.bench.metrics import BY_NAME, available, measure
 from audiocodec.bench.results import Clip
 from audiocodec.model.codec import CodecModel
@@ -23,7 +24,7 @@ MAX_CLIP_SECONDS = 10
 
 @torch.no_grad()
 def validate(model: CodecModel, clips: Clips, *, quantized: bool) -> dict[str, float]:
-    """Means over the clips, per level count: mel12, SI-SDR in dB, PESQ-WB and STOI of clips named speech.
+    """Means over the clips, per level count: mel12, SI-SDR in dB, PESQ-WB and STOI of speech (as folder or name tell).
 
     Metrics whose package is missing are left out, and so are those that a clip has no figure of; a warning names them.
     Also the health of each level's codebook. Without `quantized`, of the latents as they are ("_latents").
@@ -38,7 +39,7 @@ def validate(model: CodecModel, clips: Clips, *, quantized: bool) -> dict[str, f
     ]
     for name, audio in zip(clips.names, excerpts, strict=True):
         decoded = decode_levels(model, audio) if quantized else {"latents": decode_latents(model, audio)}
-        clip = Clip(name, "speech" if "speech" in name else "sounds", Path(name))
+        clip = Clip(name, kind_of(Path(name)) or "sounds", Path(name))
         for label, copy in decoded.items():
             pair = audio.cpu().numpy(), copy.cpu().numpy()
             found, missing = measure(clip, *pair, model.config.sample_rate, metrics)

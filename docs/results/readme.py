@@ -59,7 +59,7 @@ def caption(results: Mapping[str, Any]) -> str:
         f"Means over clips of validation ({counts}; listed in `recipes/default/data/clips.csv`), "
         f"{results['codecs'][0]['about']}, {results['date'][:10]}, {results['machine']['cpu']}. "
         "Rates are of the packets alone; audiocodec is named by the rate of raw codes. "
-        f"By `{results['command']}` and `python docs/results/readme.py`."
+        f"By `{results['command']}` and `python docs/results/readme.py report/`."
     )
 
 
