@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, BinaryIO, cast
@@ -35,6 +36,7 @@ Block = NDArray[np.float32]  # [T, C]
 TAG_NAMES = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 MAX_CHANNELS = 2
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
+RATES = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
 _UNKNOWN_SAMPLES = 1 << 62  # libsndfile says about 2^63 when it cannot know
 OUTPUT_SUFFIXES = (".wav", *ENCODED_FORMATS)
 
@@ -85,7 +87,9 @@ class AudioReader:
                 self._read_pcm(stream, PcmLayout(raw.sample_rate, raw.channels))
             else:
                 self._read_container(stream, stack)
-            _check_shape(self.name, self.sample_rate, self.channels)
+            _check_channels(self.name, self.channels)
+            if not is_rate(self.sample_rate):
+                raise AudioError(f"{self.name} has {self.sample_rate} Hz: expected {RATES}; convert it first")
             self._stack = stack.pop_all()
 
     def blocks(self, n_samples: int) -> Iterator[Block]:
@@ -108,13 +112,13 @@ class AudioReader:
 
     def skip(self, n_samples: int) -> None:
         """Leaves out the first samples (all of them, if there are no more). To be called once, before `blocks`."""
-        self._n_skipped = n_samples if self.n_samples is None else min(n_samples, self.n_samples)
         if not isinstance(self._samples, PcmStream) and self.n_samples is not None:
-            self._samples.seek(self._n_skipped)
+            self._n_skipped = self._samples.seek(min(n_samples, self._samples.frames))
             return
         n_left = n_samples
         while n_left and len(block := self._read(min(n_left, self.sample_rate), n_samples - n_left)):
             n_left -= len(block)
+        self._n_skipped = n_samples - n_left
 
     def close(self) -> None:
         """Closes what was opened here."""
@@ -152,6 +156,8 @@ class AudioReader:
             return
         self.sample_rate, self.channels, self._samples = file.samplerate, file.channels, file
         self.n_samples = file.frames if file.frames < _UNKNOWN_SAMPLES else None
+        if header is not None and header.n_samples is not None:  # libsndfile says what a cut file still has
+            self.n_samples = max(header.n_samples, file.frames)
         self.tags = {name: text for name in TAG_NAMES if (text := getattr(file, name))}
 
     def _read(self, n_samples: int, start: int) -> Block:
@@ -231,7 +237,9 @@ class AudioWriter:
     ) -> None:
         self.name = str(target if isinstance(target, str | Path) else getattr(target, "name", "<stream>"))
         self.n_samples = 0  # written so far
-        _check_shape(self.name, sample_rate, channels)
+        if not is_rate(sample_rate):
+            raise AudioError(f"{self.name}: cannot be written at {sample_rate} Hz: expected {RATES}")
+        _check_channels(self.name, channels)
         self._suffix = ".raw" if raw else _output_suffix(target)
         if float32 and self._suffix != ".wav":
             raise AudioError(f"{self.name}: float samples go into .wav only, not into {self._suffix}")
@@ -364,14 +372,22 @@ def _open_sound(stream: IO[bytes], name: str) -> Any:
         ) from error
 
 
-def _check_shape(name: str, sample_rate: int, channels: int) -> None:
-    """Raises AudioError for what cannot be coded."""
+def is_rate(sample_rate: int) -> bool:
+    """Whether audio of so many Hz can be read, coded and written."""
+    return MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE
+
+
+def checked_rate(sample_rate: int) -> int:
+    """The rate that a caller gives. Raises ValueError for one that is no whole number, or that audio cannot have."""
+    if not isinstance(sample_rate, Integral) or not is_rate(sample_rate):
+        raise ValueError(f"sample rate {sample_rate}: expected {RATES}, a whole number")
+    return int(sample_rate)
+
+
+def _check_channels(name: str, channels: int) -> None:
+    """Raises AudioError for more than can be coded."""
     if not 1 <= channels <= MAX_CHANNELS:
         raise AudioError(
             f"{name} has {channels} channels: expected 1 or 2; mix it down first, for example with "
             "`sox in.wav -c 2 out.wav` or `ffmpeg -i in.wav -ac 2 out.wav`"
-        )
-    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-        raise AudioError(
-            f"{name} has {sample_rate} Hz: expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz; convert it first"
         )

@@ -1,5 +1,6 @@
 """The road: audio -> lanes -> codes, and back, for recordings in memory and for streams."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from audiocodec.audio import checked_rate
 from audiocodec.bitstream.entropy import EntropyTables, load_tables
 from audiocodec.codes import Codes, CodeSpace, Source
 from audiocodec.errors import AudioError, FormatError, ModelError
@@ -17,8 +19,17 @@ from audiocodec.lanes import output_length
 from audiocodec.model.catalogue import DEFAULT_MODEL, FORMER, TABLES, model_folder, shipped_models
 from audiocodec.model.protocol import BlockModel, LookAheadModel, VariableModel
 from audiocodec.model.store import load_model
-from audiocodec.stream import Floats, StreamDecoder, StreamEncoder, file_block_frames, live_block_frames
+from audiocodec.stream import (
+    Floats,
+    StreamDecoder,
+    StreamEncoder,
+    checked_samples,
+    file_block_frames,
+    live_block_frames,
+)
 from audiocodec.variable import LevelChooser, Measured, price_of
+
+log = logging.getLogger(__name__)
 
 
 class Codec:
@@ -64,22 +75,25 @@ class Codec:
 
         audio [T] or [T, C], float32 in [-1, 1], C 1 or 2; sample_rate in Hz; n_q: levels, all by default.
         quality: of variable bitrate, as `stream_encoder` takes it.
-        Raises AudioError for another shape and for samples that are not numbers, ValueError for a wrong n_q.
+        Samples beyond full scale are clipped, with a warning in the log, as those of files are.
+        Raises AudioError for another shape and for samples that are not numbers, ValueError for a wrong n_q, rate or
+        type of samples.
         """
-        samples = np.asarray(audio, np.float32)
-        samples = samples[:, None] if samples.ndim == 1 else samples
+        samples = checked_samples(audio)
         if samples.ndim != 2 or samples.shape[1] not in (1, 2):
             raise AudioError(f"audio of shape {np.shape(audio)}: expected [T], [T, 1] or [T, 2]")
+        samples = _clipped(samples)
         encoder = self.stream_encoder(sample_rate, channels=samples.shape[1], n_q=n_q, quality=quality)
         return join_codes([encoder.push(samples), encoder.finish()])
 
     def decode(self, codes: Codes, sample_rate: int | None = None) -> Floats:
         """The recording [T, C] float32 that `codes` stand for: exact length and channels.
 
-        sample_rate: in Hz, the source's own by default. Raises ModelError if the codes are another model's.
+        sample_rate: in Hz, the source's own by default. Raises ModelError if the codes are another model's, ValueError
+        for a rate that audio cannot have.
         """
         self.check_space(codes.space)
-        out_rate = sample_rate or codes.source.sample_rate
+        out_rate = checked_rate(codes.source.sample_rate if sample_rate is None else sample_rate)
         space = self.space.first(codes.n_q)
         decoder = StreamDecoder(self.model, space, codes.source, out_rate, file_block_frames(space))
         n_samples = codes.n_samples
@@ -99,12 +113,13 @@ class Codec:
         """An encoder to push audio of `sample_rate` Hz into; `live` answers every two frames, not every second.
 
         quality: gives each frame a number of levels of its own, up to n_q, so that all sounds about as good as with
-        so many levels everywhere; what comes out has `counts`. Raises ValueError where the model has none such.
+        so many levels everywhere; what comes out has `counts`. Raises ValueError where the model has none such, and for
+        a rate that audio cannot have.
         """
         if live and not self.causal:
             raise ValueError(f"{self.space.model} looks ahead: live coding needs a causal model")
         n_q = self.space.n_q if n_q is None else n_q
-        source = Source(sample_rate, channels)
+        source = Source(checked_rate(sample_rate), channels)
         chooser = None
         if quality is not None:
             if live:
@@ -158,7 +173,8 @@ class Codec:
         """A decoder to push `Codes` of n_q levels into, with output at `sample_rate` Hz."""
         space = self.space if n_q is None else self.space.first(n_q)
         block_frames = live_block_frames(space) if live else file_block_frames(space)
-        return StreamDecoder(self.model, space, Source(sample_rate, channels), sample_rate, block_frames)
+        source = Source(checked_rate(sample_rate), channels)
+        return StreamDecoder(self.model, space, source, source.sample_rate, block_frames)
 
     def check_space(self, space: CodeSpace) -> None:
         """Raises ModelError if `space` is not this model's: its codes would decode to noise.
@@ -211,6 +227,16 @@ def load_for(space: CodeSpace) -> Codec:
         )
     codec.check_space(space)
     return codec
+
+
+def _clipped(samples: Floats) -> Floats:
+    """Samples within full scale; a warning says how many were beyond it."""
+    n_beyond = int(np.count_nonzero(np.abs(samples) > 1))
+    if not n_beyond:
+        return samples
+    peak = float(np.abs(samples).max())
+    log.warning("%d samples beyond full scale were clipped (peak %.2f)", n_beyond, peak)
+    return np.clip(samples, -1, 1)
 
 
 def _device(name: str) -> str:

@@ -160,12 +160,16 @@ class LaneMerger:
         self._append(lanes)
         return self._release(max(0, len(self._held) - self._hold))
 
-    def finish(self, n_samples: int | None = None) -> Floats:
+    def finish(self, n_samples: int | None = None, *, last: Floats | None = None) -> Floats:
         """The rest [T, C], cut or padded with zeros so that all returned blocks have `n_samples` together.
 
-        None: everything there is. Raises FormatError when more was returned already, or when more than
-        MAX_PADDING_SECONDS are missing: the stated length belongs to another recording then.
+        None: everything there is. last: lanes to be taken in before.
+        Raises FormatError when more was returned already, or when more than MAX_PADDING_SECONDS are missing: the stated
+        length belongs to another recording then.
         """
+        if last is not None:
+            self._n_pushed += last.shape[1]
+            self._append(last)
         n_decoded = output_length(self._n_pushed, self._model_rate, self._out_rate)
         n_samples = n_decoded if n_samples is None else n_samples
         if n_samples < self.n_samples or n_samples - n_decoded > MAX_PADDING_SECONDS * self._out_rate:

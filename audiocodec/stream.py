@@ -44,6 +44,22 @@ def _whole_codes(n_frames: int, space: CodeSpace) -> int:
     return max(1, -(-n_frames // slowest)) * slowest
 
 
+def checked_samples(audio: Floats) -> Floats:
+    """Audio as float32; [T] becomes [T, 1].
+
+    Raises ValueError for samples of another type than floats, AudioError for such that are not numbers.
+    """
+    samples = np.asarray(audio)
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise ValueError(
+            f"audio of type {samples.dtype}: expected floats in [-1, 1]; divide samples of 16 bits by 32768"
+        )
+    samples = samples.astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise AudioError("the audio has samples that are not numbers (NaN or infinite): mend them first")
+    return samples[:, None] if samples.ndim == 1 else samples
+
+
 class StreamEncoder:
     """Audio blocks of any length in, `Codes` of whole model blocks out.
 
@@ -81,12 +97,12 @@ class StreamEncoder:
         self._finished = False
 
     def push(self, audio: Floats) -> Codes:
-        """Next samples [T, C] (or [T] for mono), float32 in [-1, 1] -> codes of the blocks they complete."""
+        """Next samples [T, C] (or [T] for mono), float32 in [-1, 1] -> codes of the blocks they complete.
+
+        Samples beyond full scale are coded as they are: where files matter, which are clipped, clip them first.
+        """
         self._check_open()
-        block = np.asarray(audio, np.float32)
-        if not np.isfinite(block).all():
-            raise AudioError("the audio has samples that are not numbers (NaN or infinite): mend them first")
-        block = block[:, None] if block.ndim == 1 else block
+        block = checked_samples(audio)
         return self._codes(self._encode(self._splitter.push(block)), n_samples=None)
 
     def finish(self) -> Codes:
@@ -195,9 +211,16 @@ class StreamDecoder:
         self._waiting = np.zeros((n_lanes, space.n_q + 1, 0), np.int16)  # codes, then how many of them count
         self._lost = np.zeros(0, np.bool_)  # for each frame whose audio is still to come
         self._to_skip = space.delay
+        self._finished = False
+
+    @property
+    def n_samples(self) -> int:
+        """Samples returned so far."""
+        return self._merger.n_samples
 
     def push(self, codes: Codes) -> Floats:
         """Next codes -> the audio [T, C] that is surely the recording's; T may be 0."""
+        self._check_open()
         n_lanes, n_q = len(self._waiting), self._space.n_q
         if codes.n_q < n_q or len(codes.levels[0]) != n_lanes:
             raise ValueError(
@@ -213,6 +236,7 @@ class StreamDecoder:
 
     def push_lost(self, n_frames: int) -> Floats:
         """`n_frames` frames whose codes were lost: silence in their place."""
+        self._check_open()
         nothing = np.zeros((*self._waiting.shape[:2], n_frames), np.int16)
         nothing[:, -1] = self._space.n_q
         return self._push(nothing, lost=True)
@@ -220,8 +244,10 @@ class StreamDecoder:
     def finish(self, n_samples: int | None = None) -> Floats:
         """The last audio [T, C], so that all of it has `n_samples`; None: all that the frames hold.
 
-        Raises FormatError when the frames cannot be those of so many samples.
+        Nothing can be pushed after. Raises FormatError when the frames cannot be those of so many samples.
         """
+        self._check_open()
+        self._finished = True
         last = self._decode_waiting()
         n_left = self._waiting.shape[2]
         if isinstance(self._model, LookAheadModel):
@@ -234,7 +260,11 @@ class StreamDecoder:
             fill = ((0, 0), (0, 0), (0, self._block_frames - n_left))
             decoded = self._decode_block(np.pad(self._waiting, fill, mode="edge"))
             last = np.concatenate([last, decoded[:, : n_left * self._space.hop_length]], axis=1)
-        return np.concatenate([self._merger.push(self._settled(last)), self._merger.finish(n_samples)])
+        return self._merger.finish(n_samples, last=self._settled(last))
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise ValueError("the stream is finished: make a new decoder")
 
     def _push(self, codes: NDArray[np.int16], *, lost: bool) -> Floats:
         self._waiting = np.concatenate([self._waiting, codes], axis=2)

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -178,8 +180,30 @@ def test_a_damaged_or_short_file_is_noticed(caplog: pytest.LogCaptureFixture) ->
     flac = wav_bytes(noise(50000), container="FLAC")
     with pytest.raises(AudioError, match="damaged or cut short"):
         read_all(io.BytesIO(flac[: len(flac) // 2]))
-    read_all(Pipe(wav_bytes(noise())[:-400]))
-    assert "its header says 0.04 s" in caplog.text
+
+
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64"])
+@pytest.mark.parametrize("kind", [Pipe, io.BytesIO])
+def test_a_wav_that_was_cut_off_is_noticed(
+    container: str, kind: Callable[[bytes], BinaryIO], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = wav_bytes(noise(RATE), container=container)
+    samples, reader = read_all(kind(data))
+    assert not caplog.text
+    cut = data[: -RATE * 2]  # half of the samples, of two channels with two bytes each
+    samples, reader = read_all(kind(cut))
+    assert (len(samples), reader.n_samples) == (RATE // 2, RATE)
+    assert "ends after 0.50 s, its header says 1.00 s" in caplog.text
+    with AudioReader(kind(cut)) as reader:
+        reader.skip(RATE - 10)
+        assert not list(reader.blocks(100))
+    assert caplog.text.count("ends after 0.50 s") == 2
+
+
+def test_a_wav_that_only_libsndfile_reads_ends_where_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    samples, reader = read_all(io.BytesIO(wav_bytes(noise(), "ULAW")[:-400]))
+    assert (len(samples), reader.n_samples) == (800, 800)
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
@@ -256,6 +280,9 @@ def test_a_writer_refuses_what_the_format_cannot_hold(tmp_path: Path) -> None:
         AudioWriter(tmp_path / "a.xyz", RATE, 1)
     with pytest.raises(AudioError, match="opus at 44100 Hz"):
         AudioWriter(tmp_path / "a.opus", 44100, 1)
+    for rate in (1, 1 << 24):
+        with pytest.raises(AudioError, match=rf"cannot be written at {rate} Hz: expected 1000 to 768000 Hz"):
+            AudioWriter(tmp_path / "a.wav", rate, 1)
     with pytest.raises(ValueError, match="expected"):
         write_one_wrong_block(tmp_path / "a.wav")
     assert not list(tmp_path.iterdir())

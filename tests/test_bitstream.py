@@ -311,6 +311,27 @@ def test_a_stream_is_finished_once_with_a_possible_length() -> None:
         writer.finish(0)
 
 
+@given(headers(), st.integers(0, 400))
+@settings(max_examples=100, deadline=None)
+def test_the_length_that_frames_were_made_of_is_within_the_bounds(header: Header, n_samples: int) -> None:
+    n_samples *= 500
+    n_frames = header.n_frames(n_samples)
+    filled = -(-n_frames // 32) * 32  # as a codec with a long attention window has it
+    for n in (n_frames, filled):
+        assert header.min_samples(n) <= n_samples <= header.max_samples(n) or not n_samples
+    assert header.first(1).min_samples(filled) == header.min_samples(filled)  # levels can be dropped
+
+
+def test_a_length_that_the_last_second_is_not_needed_for_is_refused() -> None:
+    header = make_header()
+    shortest = header.min_samples(228)
+    assert shortest == 228 * 320 - 960 - 24000 - 320
+    groups = random_groups(header, 228)
+    assert verify(io.BytesIO(write_groups(header, groups, n_samples=shortest))) == []
+    with pytest.raises(ValueError, match=f"10 samples: 228 frames are {shortest} to 73280 samples"):
+        write_groups(header, groups, n_samples=10)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

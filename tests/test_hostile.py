@@ -6,11 +6,13 @@ import struct
 import time
 import tracemalloc
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from bitstream_cases import (
     Pipe,
+    end_bytes,
     keep_going,
     make_header,
     write_groups,
@@ -19,11 +21,15 @@ from bitstream_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiocodec.bitstream import Reader, drop, info, layout, verify
+from audiocodec.audio import AudioReader, AudioWriter, RawFormat
+from audiocodec.bitstream import Group, Reader, drop, info, layout, verify
 from audiocodec.bitstream.header import pack_header
 from audiocodec.bitstream.reader import MAX_DAMAGE_RECORDS, MAX_LOST_SECONDS
 from audiocodec.bitstream.records import clock
 from audiocodec.bitstream.writer import pack_end, pack_group
+from audiocodec.codec import Codec
+from audiocodec.decoding import Decoding, decode_to
+from audiocodec.encoding import encode_stream
 from audiocodec.errors import FormatError
 
 HEADER = make_header((1024, 16), frames_per_group=8)
@@ -94,6 +100,18 @@ def test_no_change_of_a_sealed_header_makes_a_reader_crash(data: st.DataObject) 
     assert pack_header(header) == sealed(bytes(body))
 
 
+RUNS = st.builds(
+    lambda n_groups, group_bytes: layout.pack(
+        layout.TABLE_RUN, {"n_groups": n_groups, "group_bytes": group_bytes}
+    ),
+    st.sampled_from([0, 1, 2, 2**35 - 1]) | st.integers(0, 2**35 - 1),
+    st.sampled_from([0, GROUP_BYTES, 2**35 - 1]) | st.integers(0, 2**35 - 1),
+)
+ENDS = st.builds(
+    pack_end,
+    st.lists(RUNS, max_size=4).map(b"".join) | st.binary(max_size=9),
+    st.integers(0, 9000) | st.integers(0, 2**64 - 1),
+)
 ITEMS = st.lists(
     st.one_of(
         st.binary(max_size=20),
@@ -110,28 +128,92 @@ ITEMS = st.lists(
             lambda n: layout.pack_head(layout.CHUNK, kind=b"ABCD", payload_bytes=n), st.integers(0, 2**33)
         ),
         st.builds(lambda n: layout.pack_head(layout.END, table_bytes=n), st.integers(0, 2**33)),
-        st.builds(pack_end, st.binary(max_size=9), st.integers(0, 2**64 - 1)),
+        ENDS,
     ),
     max_size=12,
 )
 
 
-@given(ITEMS, st.integers(0, 2**40))
-@settings(max_examples=200, deadline=None)
-def test_no_items_make_a_reader_crash_or_hang(items: list[bytes], frame: int) -> None:
-    data = pack_header(HEADER) + b"".join(items)
+@given(ITEMS, st.just(b"") | ENDS, st.integers(0, 2**40))
+@settings(max_examples=300, deadline=None)
+def test_no_items_make_a_reader_crash_or_hang(items: list[bytes], end: bytes, frame: int) -> None:
+    data = pack_header(HEADER) + b"".join(items) + end
     for file in (io.BytesIO(data), Pipe(data)):
         reader = Reader(file, keep_going=True)
         most = MAX_LOST_SECONDS * 75 // 8 + len(data) // GROUP_BYTES + 40
         assert len(list(itertools.islice(reader, most + 1))) <= most
-        try:
-            strict = Reader(io.BytesIO(data))
-            strict.seek_frame(frame)
-            list(strict)
-            info(io.BytesIO(data))
-            drop(io.BytesIO(data), io.BytesIO(), 1)
-        except FormatError:
-            pass
+    for read in (
+        lambda: list(Reader(io.BytesIO(data))),
+        lambda: sought(data, frame),
+        lambda: info(io.BytesIO(data)),
+        lambda: info(io.BytesIO(data), keep_going=True),
+        lambda: drop(io.BytesIO(data), io.BytesIO(), 1),
+    ):
+        with suppress(FormatError):
+            read()
+
+
+def sought(data: bytes, frame: int) -> list[Group]:
+    """The groups from a frame on."""
+    reader = Reader(io.BytesIO(data))
+    reader.seek_frame(frame)
+    return list(reader)
+
+
+def with_end(table: bytes, n_samples: int, n_frames: int = 20) -> bytes:
+    """Good groups with this end."""
+    data = write_stream(HEADER, n_frames)
+    return data[: -end_bytes(data)] + pack_end(table, n_samples)
+
+
+@pytest.mark.parametrize("run", [(1, GROUP_BYTES + 1), (2**35 - 1, 2**35 - 1), (2**35 - 1, 1)], ids=str)
+def test_a_seek_table_that_leads_beyond_the_groups_is_none(run: tuple[int, int]) -> None:
+    n_groups, group_bytes = run
+    data = with_end(
+        layout.pack(layout.TABLE_RUN, {"n_groups": n_groups, "group_bytes": group_bytes}) * 9, 5440
+    )
+    end = Reader(io.BytesIO(data)).end()
+    assert end is not None
+    assert end.table == b""
+    assert Reader(io.BytesIO(data), keep_going=True).end() is None
+    for frame in (0, 9, 2**70):
+        with pytest.raises(FormatError, match="seek table names other groups"):
+            sought(data, frame)
+    with pytest.raises(FormatError, match="seek table names other groups"):
+        info(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("n_samples", [10, 2**30, 2**62, 2**64 - 1])
+@pytest.mark.parametrize("with_table", [True, False])
+def test_a_length_that_the_groups_cannot_have_is_not_believed(
+    tiny_codec: Codec, n_samples: int, with_table: bool
+) -> None:
+    """An end mark that says so much, or so little, behind three seconds of groups."""
+    file = io.BytesIO()
+    with AudioReader(io.BytesIO(bytes(6 * 24000)), raw=RawFormat(24000, 1)) as reader:
+        encode_stream(tiny_codec, reader, file, n_q=1)
+    whole = file.getvalue()
+    tail_bytes = end_bytes(whole)
+    table = whole[-tail_bytes + 4 : -16] if with_table else b""
+    data = whole[:-tail_bytes] + pack_end(table, n_samples)
+    assert "the groups hold at" in verify(io.BytesIO(data))[0]
+    if with_table:
+        assert Decoding(io.BytesIO(data), tiny_codec).n_samples is None
+    for duration_seconds in (None, 9.0):
+        decoding = Decoding(io.BytesIO(data), tiny_codec, duration_seconds=duration_seconds)
+        with pytest.raises(FormatError, match=f"says {n_samples} samples, the groups hold at"):
+            list(decoding.blocks())
+        decoding = Decoding(
+            io.BytesIO(data), tiny_codec, keep_going=True, start_seconds=1, duration_seconds=duration_seconds
+        )
+        assert decoding.n_samples is None
+        output = io.BytesIO()
+        with AudioWriter(output, 24000, 1, n_samples=decoding.n_samples) as writer:
+            decode_to(decoding, writer)
+        assert writer.n_samples == 228 * 320 - 960 - 24000
+        assert [str(damage).split(" samples")[0] for damage in decoding.damage] == [
+            f"the end mark says {n_samples}"
+        ]
 
 
 def test_false_heads_do_not_make_the_search_endless() -> None:

@@ -116,6 +116,17 @@ class Header:
         coded = (n_frames + 1) * self.space.hop_length if n_frames else 0
         return -(-coded * self.source.sample_rate // self.space.sample_rate)
 
+    def min_samples(self, n_frames: int) -> int:
+        """The fewest samples, at the source's rate, that `n_frames` frames can be the codes of.
+
+        A second and a code of the first level less than they hold: codecs fill up the end of a recording with
+        silence, to a whole code or attention window.
+        """
+        space = self.space
+        coded = n_frames // space.unit_frames * space.unit_samples
+        filling = space.sample_rate + space.frames_per_code[0] * space.hop_length
+        return max(0, coded - space.delay - filling) * self.source.sample_rate // space.sample_rate
+
     def n_frames(self, n_samples: int) -> int:
         """Frames that `n_samples` samples at the source's rate are coded in."""
         return self.space.n_frames(-(-n_samples * self.space.sample_rate // self.source.sample_rate))

@@ -1,6 +1,6 @@
 """What follows the header, one item at a time: a group, a chunk, or the end; whole and checked, or an error."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from audiocodec.bitstream import layout
@@ -148,8 +148,11 @@ def unpack_end(payload: bytes, end_bytes: int) -> End:
     return End(payload[:at], mark["n_samples"])
 
 
-def read_end(window: Window, header: Header) -> End | None:
-    """The end of a file that can seek; None where none stands, or a damaged one. It moves the window."""
+def read_end(window: Window, header: Header, header_bytes: int) -> End | None:
+    """The end of a file that can seek; None where none stands, or one that cannot be this file's. It moves the window.
+
+    The table is left out if its groups would not fit between the header, of so many bytes, and the end.
+    """
     n_bytes = window.length() or 0
     tail_bytes = END_MARK_BYTES + layout.CRC_BYTES
     if n_bytes < tail_bytes:
@@ -159,14 +162,29 @@ def read_end(window: Window, header: Header) -> End | None:
         return None
     end_bytes = layout.unpack(layout.END_MARK, window.data)[0]["end_bytes"]
     window.jump(max(0, n_bytes - end_bytes))
+    groups_bytes = window.offset - header_bytes
     try:
         head = read_head(window, header)
-        end = unpack_end(read_payload(window, head), end_bytes) if head.marker == layout.END else None
-        for _ in runs(end.table if end else b""):
-            pass  # a table that can be read to its end is a good one
-        return end
+        if head.marker != layout.END:
+            return None
+        end = unpack_end(read_payload(window, head), end_bytes)
+        # chunks before the end are in no group: there may be more bytes than the table names, but no fewer
+        if sum(count * group_bytes for count, group_bytes in runs(end.table)) > groups_bytes:
+            end = replace(end, table=b"")
     except FormatError:
         return None
+    return end if _is_possible(end, header, groups_bytes) else None
+
+
+def _is_possible(end: End, header: Header, groups_bytes: int) -> bool:
+    """Whether a file with so many bytes of groups can be a recording as long as its end says."""
+    frames = header.frames_per_group
+    if not end.table:
+        most_groups = groups_bytes // header.least_group_bytes() + 1
+        return end.n_samples <= header.max_samples(most_groups * frames)
+    n_groups = sum(count for count, _ in runs(end.table))
+    shortest = header.min_samples((n_groups - 1) * frames + 1)
+    return shortest <= end.n_samples <= header.max_samples(n_groups * frames)
 
 
 def _payload_bytes(header: Header, values: dict[str, Any]) -> int:

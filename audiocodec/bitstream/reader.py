@@ -125,13 +125,16 @@ class Reader:
             self.unpack = unpack
 
     def end(self) -> End | None:
-        """The end of a file that can seek, read ahead of time; None where no undamaged one stands."""
+        """The end of a file that can seek, read ahead of time; None where none stands that can be believed.
+
+        A reader that keeps going believes one only where its seek table says how many groups there were.
+        """
         if not self._window.can_seek:
             return None
         here = self._window.offset
-        end = read_end(self._window, self.header)
+        end = read_end(self._window, self.header, self._header_bytes)
         self._window.jump(here)
-        return end
+        return None if end is None or (self.keep_going and not end.table) else end
 
     def _restart(self, index: int) -> None:
         """Go on at group `index`, which is expected at the window's start."""
@@ -300,11 +303,12 @@ class Reader:
 
     def _finish(self, end: End) -> None:
         """Check the number of samples, and that nothing follows."""
-        longest = self.header.max_samples(self._n_frames)
-        if end.n_samples <= longest:
+        shortest, longest = self.header.min_samples(self._n_frames), self.header.max_samples(self._n_frames)
+        if shortest <= end.n_samples <= longest:
             self.n_samples = end.n_samples
         else:
-            self._complain(f"the end mark says {end.n_samples} samples, the groups hold at most {longest}")
+            bound = f"at most {longest}" if end.n_samples > longest else f"at least {shortest}"
+            self._complain(f"the end mark says {end.n_samples} samples, the groups hold {bound}")
         if self._window.fill(1):
             self._complain("more bytes follow after the end mark")
 

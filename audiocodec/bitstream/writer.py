@@ -88,13 +88,15 @@ class Writer:
         """Write the seek table and the end mark, and flush.
 
         n_samples: length of the recording at its own rate, per channel. Raises ValueError if the groups
-        cannot hold that many, and when called twice.
+        cannot be those of so many, and when called twice.
         """
-        longest = self.header.max_samples(self.n_frames)
+        shortest, longest = self.header.min_samples(self.n_frames), self.header.max_samples(self.n_frames)
         if self._finished:
             raise ValueError("the stream is finished already")
-        if not 0 <= n_samples <= longest:
-            raise ValueError(f"{n_samples} samples: {self.n_frames} frames are 0 to {longest} samples")
+        if not shortest <= n_samples <= longest:
+            raise ValueError(
+                f"{n_samples} samples: {self.n_frames} frames are {shortest} to {longest} samples"
+            )
         self._finished = True
         self._send(pack_end(self._table.table(), n_samples))
         self._file.flush()
