@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from cli_cases import run, write_audio
 
@@ -49,3 +51,13 @@ def coded(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> byt
     audio = write_audio(folder / "in.wav", title="Hello")
     assert run("encode", audio, folder / "out.rq", "-m", tiny_model_dir).code == 0
     return (folder / "out.rq").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three recordings of a second: of noise, of three rates, one of them stereo."""
+    folder = tmp_path_factory.mktemp("audio")
+    rng = np.random.default_rng(0)
+    for n, rate in enumerate((24000, 44100, 16000)):
+        soundfile.write(folder / f"{n}.wav", 0.1 * rng.standard_normal((rate, 1 + n % 2)), rate)
+    return folder

@@ -53,15 +53,6 @@ RECIPE = Recipe(
 )
 
 
-@pytest.fixture(scope="module")
-def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("audio")
-    rng = np.random.default_rng(0)
-    for n, rate in enumerate((24000, 44100, 16000)):
-        soundfile.write(folder / f"{n}.wav", 0.1 * rng.standard_normal((rate, 1 + n % 2)), rate)
-    return folder
-
-
 def test_losses_equal_their_slow_twins() -> None:
     torch.manual_seed(0)
     ours, theirs = 0.1 * torch.randn(1, 3000), 0.1 * torch.randn(1, 3000)

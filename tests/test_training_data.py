@@ -5,23 +5,12 @@ import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 from audiocodec.errors import AudioError, CodecError
 from audiocodec.train import data
 from audiocodec.train.data import change_speed, join, load_clips, random_crops, read_mono, split_clips
-
-
-@pytest.fixture(scope="module")
-def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("audio")
-    rng = np.random.default_rng(0)
-    for n, rate in enumerate((24000, 44100, 16000)):
-        soundfile.write(folder / f"{n}.wav", 0.1 * rng.standard_normal((rate, 1 + n % 2)), rate)
-    return folder
 
 
 def test_crops_are_reproducible_and_within_full_scale(audio_folder: Path) -> None:
