@@ -160,9 +160,8 @@ def _serve(pipe: "Connection[Any, Any]", prepare: Callable[[], Callable[[Any], A
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files go
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
     if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
-        signal.signal(
-            hang_up, lambda *_: sys.exit(TERMINATED)
-        )  # a closed terminal is told to all its processes
+        # a closed terminal is told to all its processes
+        signal.signal(hang_up, lambda *_: sys.exit(TERMINATED))
     work = prepare()
     pipe.send(True)
     while True:
