@@ -14,7 +14,7 @@ from scripts import load_script
 
 from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
-from audiocodec.model.config import ModelConfig, QuantizerConfig, ResidualConfig, from_dict
+from audiocodec.model.config import ModelConfig, ResidualConfig, from_dict
 from audiocodec.model.layers import CausalAttention
 from audiocodec.model.store import load_model, save_model
 from audiocodec.train import steps
@@ -358,5 +358,7 @@ def test_the_pace_is_written_before_any_run(tmp_path: Path, monkeypatch: pytest.
 def test_the_default_recipe_has_none_of_it() -> None:
     recipe = load_recipe(RECIPES / "default")
     assert recipe.codebooks == CodebookConfig() and recipe.model.residual == ResidualConfig()
-    assert recipe.model.quantizer == QuantizerConfig() and recipe.model.attention.span == 0
+    quantizer = recipe.model.quantizer
+    assert set(quantizer.codebook_sizes) == {1024} and set(quantizer.frames_per_code) == {1}
+    assert recipe.model.attention.span == 0
     assert (recipe.model.bottleneck, recipe.loss.distance) == ("quantized", "l1")
