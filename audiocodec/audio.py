@@ -36,7 +36,7 @@ Block = NDArray[np.float32]  # [T, C]
 TAG_NAMES = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 MAX_CHANNELS = 2
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
-RATES = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
+RATES = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"  # in Hz
 _UNKNOWN_SAMPLES = 1 << 62  # libsndfile says about 2^63 when it cannot know
 OUTPUT_SUFFIXES = (".wav", *ENCODED_FORMATS)
 
@@ -89,7 +89,9 @@ class AudioReader:
                 self._read_container(stream, stack)
             _check_channels(self.name, self.channels)
             if not is_rate(self.sample_rate):
-                raise AudioError(f"{self.name} has {self.sample_rate} Hz: expected {RATES}; convert it first")
+                raise AudioError(
+                    f"{self.name} has {self.sample_rate} Hz: expected {RATES} Hz; convert it first"
+                )
             self._stack = stack.pop_all()
 
     def blocks(self, n_samples: int) -> Iterator[Block]:
@@ -238,7 +240,7 @@ class AudioWriter:
         self.name = str(target if isinstance(target, str | Path) else getattr(target, "name", "<stream>"))
         self.n_samples = 0  # written so far
         if not is_rate(sample_rate):
-            raise AudioError(f"{self.name}: cannot be written at {sample_rate} Hz: expected {RATES}")
+            raise AudioError(f"{self.name}: cannot be written at {sample_rate} Hz: expected {RATES} Hz")
         _check_channels(self.name, channels)
         self._suffix = ".raw" if raw else _output_suffix(target)
         if float32 and self._suffix != ".wav":
@@ -380,7 +382,7 @@ def is_rate(sample_rate: int) -> bool:
 def checked_rate(sample_rate: int) -> int:
     """The rate that a caller gives. Raises ValueError for one that is no whole number, or that audio cannot have."""
     if not isinstance(sample_rate, Integral) or not is_rate(sample_rate):
-        raise ValueError(f"sample rate {sample_rate}: expected {RATES}, a whole number")
+        raise ValueError(f"sample rate {sample_rate}: expected {RATES} Hz, a whole number")
     return int(sample_rate)
 
 

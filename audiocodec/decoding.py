@@ -133,7 +133,7 @@ class Decoding:
         rate = self.header.source.sample_rate
         if not is_rate(rate):
             raise AudioError(
-                f"the recording has {rate} Hz, and cannot be written at that: expected {RATES}; "
+                f"the recording has {rate} Hz, and cannot be written at that: expected {RATES} Hz; "
                 "choose another with --rate"
             )
         return rate

@@ -169,8 +169,7 @@ def _termination(console: Console) -> Iterator[None]:
         yield
         return
     codes = {getattr(signal, name): code for name, code in ENDINGS.items() if hasattr(signal, name)}
-    before = {number: signal.getsignal(number) for number in codes}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    before = {n: handler for n in codes if (handler := signal.getsignal(n)) is not signal.SIG_IGN}
 
     def stop(number: int, _: object) -> NoReturn:
         for other in before:  # a closed terminal sends two: the second shall not cut the tidying short

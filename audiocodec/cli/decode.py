@@ -170,12 +170,12 @@ def run(
 
 def _check_wishes(wishes: Wishes) -> None:
     """Raises UsageError for what no file can give."""
-    from audiocodec.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+    from audiocodec.audio import RATES, is_rate
 
     if wishes.raw and wishes.float32:
         raise UsageError("--raw samples have 16 bits: leave --float out")
-    if wishes.sample_rate is not None and not MIN_SAMPLE_RATE <= wishes.sample_rate <= MAX_SAMPLE_RATE:
-        raise UsageError(f"--rate {wishes.sample_rate}: expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}")
+    if wishes.sample_rate is not None and not is_rate(wishes.sample_rate):
+        raise UsageError(f"--rate {wishes.sample_rate}: expected {RATES}")
     for option, seconds in (("--start", wishes.start_seconds), ("--duration", wishes.duration_seconds)):
         if seconds is not None and not (seconds >= 0 and math.isfinite(seconds)):
             raise UsageError(f"{option} {seconds:g}: expected 0 or more seconds")

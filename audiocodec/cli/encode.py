@@ -160,7 +160,7 @@ def _check_rate(wishes: Wishes) -> None:
 
 def _raw_format(raw: bool, rate: int | None, channels: int | None) -> "RawFormat | None":
     """The format that --raw, --rate and --channels state together."""
-    from audiocodec.audio import MAX_CHANNELS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, RawFormat
+    from audiocodec.audio import MAX_CHANNELS, RATES, RawFormat, is_rate
 
     if not raw:
         if rate is not None or channels is not None:
@@ -168,8 +168,8 @@ def _raw_format(raw: bool, rate: int | None, channels: int | None) -> "RawFormat
         return None
     if rate is None:
         raise UsageError("--raw samples need their --rate, in Hz")
-    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
-        raise UsageError(f"--rate {rate}: expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}")
+    if not is_rate(rate):
+        raise UsageError(f"--rate {rate}: expected {RATES}")
     channels = 1 if channels is None else channels
     if not 1 <= channels <= MAX_CHANNELS:
         raise UsageError(f"--channels {channels}: expected 1 or 2")

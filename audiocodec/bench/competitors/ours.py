@@ -17,23 +17,8 @@ if TYPE_CHECKING:
     from audiocodec.codec import Codec
 
 
-LEVELS = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    8,
-    10,
-    12,
-    16,
-    20,
-    24,
-    32,
-    48,
-    64,
-)  # as many more would be hard to tell from these
+# counts in between would be hard to tell from these
+LEVELS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 
 
 class Ours:
@@ -48,9 +33,8 @@ class Ours:
     def __init__(self, name: str, codec: "Codec") -> None:
         space = codec.space
         self.name = name
-        self._levels = {
-            f"{space.kbps(n):g}": n for n in sorted({n for n in LEVELS if n < space.n_q} | {space.n_q})
-        }
+        counts = [n for n in LEVELS if n < space.n_q] + [space.n_q]
+        self._levels = {f"{space.kbps(n):g}": n for n in counts}
         self.settings = tuple(self._levels)
         self.about = f"model {space.model}, code space {space.id.hex()[:8]}, {space.sample_rate} Hz"
         self._codec = codec
