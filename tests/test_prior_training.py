@@ -22,6 +22,7 @@ from audiocodec.prior.data import coded_data, encode_clip, encode_clips, random_
 from audiocodec.prior.network import Prior
 from audiocodec.prior.recipe import PriorRecipe, is_prior_recipe, load_prior_recipe
 from audiocodec.prior.state import learning_rate, load_checkpoint, new_training, save_checkpoint
+from audiocodec.prior.store import save_prior
 from audiocodec.prior.training import train_prior, validate
 from audiocodec.train.data import Clips
 from audiocodec.train.recipe import OptimizerConfig
@@ -108,6 +109,24 @@ def test_a_resumed_run_takes_the_settings_of_its_recipe(tiny_model_dir: Path, tm
     load_checkpoint(state, tmp_path / "checkpoint.pt")
     group = state.optimizer.param_groups[0]
     assert (group["betas"], group["weight_decay"]) == ((0.5, 0.6), 0.7)
+
+
+@pytest.mark.usefixtures("on_one_clock")
+def test_a_run_can_start_from_another_models_prior(
+    tiny_model_dir: Path, audio_folder: Path, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(brief_recipe(tiny_model_dir), steps=1, learning_rate=(0.0, 0.0))
+    config = PriorConfig(SPACE_ID, "former", (64, 64, 64, 64), KINDS, recipe.prior)
+    torch.manual_seed(1)
+    former = Prior(config)
+    save_prior(former, tmp_path / "former")
+    begun = load_prior(train_prior(recipe, [audio_folder], tmp_path / "run", init=tmp_path / "former"))
+    assert begun.config.code_space != SPACE_ID and begun.config.model != "former"
+    for name, weight in former.state_dict().items():
+        assert torch.allclose(begun.state_dict()[name], weight, atol=1e-3), name
+    other = dataclasses.replace(recipe, levels=2)
+    with pytest.raises(ModelError, match="cannot start from that of 'former'"):
+        train_prior(other, [audio_folder], tmp_path / "other", init=tmp_path / "former")
 
 
 @pytest.mark.usefixtures("on_one_clock")

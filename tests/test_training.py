@@ -204,6 +204,7 @@ def test_every_stage_is_compiled(audio_folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(CodecModel, "compile", functools.partialmethod(CodecModel.compile, backend="eager"))
     monkeypatch.setattr("torch._dynamo.config.cache_size_limit", 1)
     monkeypatch.setattr("torch._dynamo.config.fail_on_cache_limit_hit", True)
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="eager"))
     state, clips = new_state(RECIPE, torch.device("cpu")), load_clips([audio_folder], 24000)
     compile_model(state)
     for _ in range(3):

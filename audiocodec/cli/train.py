@@ -55,6 +55,14 @@ def run(
         Path | None,
         typer.Option("--out", metavar="DIR", help="The run's folder.  [default: runs/<name of the recipe>]"),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            metavar="MODEL",
+            help="Start from the weights of a model, or of its prior: a name or folder.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     device: Annotated[
         str,
@@ -81,6 +89,8 @@ def run(
     """
     console = console_of(context, quiet=quiet)
     _check_options(device, threads, max_minutes)
+    if init is not None and resume:
+        raise UsageError("--init is for a new run, and --resume for one that has begun: leave one of them out")
     from audiocodec.prior.recipe import is_prior_recipe, load_prior_recipe
     from audiocodec.train.recipe import load_recipe
 
@@ -90,7 +100,7 @@ def run(
         return 0
     sources = _sources(data or [], more or [], valid)
     folder = Path("runs") / loaded.name if out is None else out
-    train = _training_of(loaded, compiled=compiled)
+    train = _training_of(loaded, init, compiled=compiled)
 
     _check_device(device)
     logging.getLogger("audiocodec").setLevel(logging.INFO)
@@ -113,19 +123,23 @@ def run(
     return 0
 
 
-def _training_of(recipe: "Recipe | PriorRecipe", *, compiled: bool) -> Callable[..., Path]:
+def _training_of(
+    recipe: "Recipe | PriorRecipe", init: str | None, *, compiled: bool
+) -> Callable[..., Path]:
     """What trains a recipe, given the rest of its arguments. Raises UsageError for a prior that is to be compiled."""
+    from audiocodec.model.catalogue import PRIOR, model_folder
     from audiocodec.train.recipe import Recipe
 
+    folder = None if init is None else model_folder(init)
     if isinstance(recipe, Recipe):
         from audiocodec.train.loop import train
 
-        return partial(train, recipe, compiled=compiled)
+        return partial(train, recipe, init=folder, compiled=compiled)
     from audiocodec.prior.training import train_prior
 
     if compiled:
         raise UsageError("--compile: for models, not for priors; leave it out")
-    return partial(train_prior, recipe)
+    return partial(train_prior, recipe, init=None if folder is None else folder / PRIOR)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -54,6 +54,21 @@ def new_training(recipe: PriorRecipe, model: CodecModel, device: torch.device) -
     averaged = copy.deepcopy(prior).requires_grad_(False).eval()
     optimizer, generator = adamw(prior, recipe.optimizer), torch.Generator().manual_seed(recipe.seed)
     return PriorTraining(recipe, device, prior, averaged, optimizer, generator)
+
+
+@torch.no_grad()
+def start_from(state: PriorTraining, source: Prior) -> None:
+    """Gives a fresh state the weights of a prior of the same shape, of whatever model; codes keep little of their
+    meaning from one model to the next, the network much of its use. Raises ModelError for another shape.
+    """
+    ours, theirs = state.prior.config, source.config
+    if replace(theirs, code_space=ours.code_space, model=ours.model) != ours:
+        raise ModelError(
+            f"the recipe's prior cannot start from that of {theirs.model!r}: it must be the same in sizes, levels "
+            "and kinds"
+        )
+    for prior in (state.prior, state.averaged):
+        prior.load_state_dict(source.state_dict())
 
 
 def train_step(state: PriorTraining, clips: CodedClips, *, bf16: bool) -> dict[str, Tensor]:

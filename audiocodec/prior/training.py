@@ -22,9 +22,10 @@ from audiocodec.prior.state import (
     load_checkpoint,
     new_training,
     save_checkpoint,
+    start_from,
     train_step,
 )
-from audiocodec.prior.store import save_prior
+from audiocodec.prior.store import load_prior, save_prior
 from audiocodec.train.loop import (
     CHECKPOINT_EVERY_SECONDS,
     LOG_EVERY_STEPS,
@@ -52,14 +53,16 @@ def train_prior(
     device: str = "auto",
     threads: int | None = None,
     max_minutes: float | None = None,
+    init: Path | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Trains what `recipe` says on the codes of the audio in `data`; returns the folder of the exported prior.
 
-    out gets recipe.json, metrics.jsonl, checkpoint.pt, the codes, and prior/ (averaged weights). The arguments are
-    those of `audiocodec.train.loop.train`; training is one process, on one device.
+    out gets recipe.json, metrics.jsonl, checkpoint.pt, the codes, and prior/ (averaged weights). init: folder of a prior whose
+    weights a new run starts from. The other arguments are those of `audiocodec.train.loop.train`; training is one
+    process, on one device.
     Raises CodecError if `out` holds a run already and `resume` is not given, ModelError for a model that no prior is
     for, and for a checkpoint of another one.
     """
@@ -70,6 +73,8 @@ def train_prior(
     place = _place(device)
     model = load_model(model_folder(recipe.model)).to(place)
     state = new_training(recipe, model, place)
+    if init is not None and not resume:
+        start_from(state, load_prior(init))
     open_run(recipe, out, resume, partial(load_checkpoint, state))
     clips, held_out = coded_data(model, data, valid, recipe.data.kinds, out)
     clips = clips.to(place)

@@ -16,8 +16,10 @@ import torch.distributed as dist
 
 from audiocodec.errors import CodecError, ModelError
 from audiocodec.model.config import from_dict
-from audiocodec.model.store import save_model
+from audiocodec.model.store import load_model, save_model
 from audiocodec.train.data import Clips, load_clips, split_clips
+from audiocodec.train.growth import start_from
+from audiocodec.train.losses import MEL_WINDOWS, window_terms
 from audiocodec.train.recipe import Recipe
 from audiocodec.train.state import RunState, TrainingState, load_checkpoint, new_state, save_checkpoint
 from audiocodec.train.steps import autocast, train_step
@@ -52,6 +54,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     max_minutes: float | None = None,
+    init: Path | None = None,
     resume: bool = False,
     compiled: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -61,6 +64,7 @@ def train(
 
     out gets recipe.json, metrics.jsonl, checkpoint.pt, a PNG per validation, and model/ (averaged weights).
     valid: a folder of clips to validate on; without it a few clips of the data are held out.
+    init: folder of a model whose weights a new run starts from; the recipe's may be larger (see `start_from`).
     max_minutes ends the run in good order, and so does `stop`, asked after every step; `resume` goes on where the
     last checkpoint is: one process on a CPU to the same result, others to one like it (a GPU adds in any order, and
     processes after the first draw crops anew). compiled: a minute or so at the start, then fewer seconds a step.
@@ -73,6 +77,8 @@ def train(
         torch.set_num_threads(threads)
     rank, place = join_processes(device)
     state = new_state(recipe, place, rank)
+    if init is not None and not resume:
+        start_from(state, load_model(init))
     open_run(recipe, out, resume, partial(load_checkpoint, state), rank)
     clips, held_out = load_data(data, valid, recipe, place)
     if compiled:
@@ -187,11 +193,12 @@ def evenly(n_there: int, n: int) -> list[int]:
 
 
 def compile_model(state: TrainingState) -> None:
-    """Hands the model to `torch.compile`, with room for every stage: past its limit the rest would not be compiled."""
-    n_compilations = COMPILATIONS_PER_STAGE * len(state.recipe.stages)
+    """Hands model and losses to `torch.compile`, with room for every stage and window: past it nothing is compiled."""
+    n_compilations = max(COMPILATIONS_PER_STAGE * len(state.recipe.stages), len(MEL_WINDOWS))
     dynamo = torch._dynamo.config  # newer ones call it recompile_limit, and know this name
     dynamo.cache_size_limit = max(dynamo.cache_size_limit, n_compilations)
     state.model.compile()
+    state.window_terms = torch.compile(window_terms, dynamic=False)
 
 
 def choose_bf16(state: RunState) -> bool:

@@ -1,6 +1,7 @@
 """Reconstruction losses: log-mel spectra, and compressed spectra with and without phase, at several windows each."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -10,6 +11,7 @@ MEL_WINDOWS = (64, 128, 256, 512, 1024, 2048)
 MEL_BANDS = (8, 16, 32, 64, 80, 128)
 COMPLEX_WINDOWS = (256, 512, 1024, 2048)
 MEL_FLOOR = 1e-5
+WindowTerms = Callable[[Tensor, Tensor, Tensor | None, bool, str], dict[str, Tensor]]
 
 
 @lru_cache
@@ -76,23 +78,37 @@ def mel_distance(ours: Tensor, theirs: Tensor, filters: Tensor, distance: str = 
     return mean_distance(mels[0].clamp(min=MEL_FLOOR).log10(), mels[1].clamp(min=MEL_FLOOR).log10(), distance)
 
 
+def window_terms(
+    ours: Tensor, theirs: Tensor, filters: Tensor | None, with_phase: bool, distance: str
+) -> dict[str, Tensor]:
+    """Loss terms of one window's spectra [..., bins, 2]: "mel" by `filters`, "complex" and "magnitude" if asked."""
+    terms = {}
+    if filters is not None:
+        terms["mel"] = mel_distance(ours, theirs, filters, distance)
+    if with_phase:
+        terms["complex"], terms["magnitude"] = compressed_distances(ours, theirs, distance)
+    return terms
+
+
 def reconstruction_losses(
-    decoded: Tensor, audio: Tensor, sample_rate: int, distance: str = "l1"
+    decoded: Tensor,
+    audio: Tensor,
+    sample_rate: int,
+    distance: str = "l1",
+    *,
+    terms: WindowTerms = window_terms,
 ) -> dict[str, Tensor]:
     """Distances of decoded and original audio [B, T] (aligned), means over windows: "mel", "complex", "magnitude".
 
-    distance: "l1", or "l2" for squared differences.
+    distance: "l1", or "l2" for squared differences. terms: `window_terms`, or a compiled one.
     """
-    mel, parts, magnitudes = [], [], []
+    found: dict[str, list[Tensor]] = {"mel": [], "complex": [], "magnitude": []}
     for window_length in sorted({*MEL_WINDOWS, *COMPLEX_WINDOWS}):
         ours, theirs = spectrum(decoded, window_length), spectrum(audio, window_length)
+        filters = None
         if window_length in MEL_WINDOWS:
             n_bands = MEL_BANDS[MEL_WINDOWS.index(window_length)]
             filters = mel_filters(n_bands, window_length, sample_rate, audio.device)
-            mel.append(mel_distance(ours, theirs, filters, distance))
-        if window_length in COMPLEX_WINDOWS:
-            part, magnitude = compressed_distances(ours, theirs, distance)
-            parts.append(part)
-            magnitudes.append(magnitude)
-    terms = {"mel": mel, "complex": parts, "magnitude": magnitudes}
-    return {name: torch.stack(values).mean() for name, values in terms.items()}
+        for name, value in terms(ours, theirs, filters, window_length in COMPLEX_WINDOWS, distance).items():
+            found[name].append(value)
+    return {name: torch.stack(values).mean() for name, values in found.items()}

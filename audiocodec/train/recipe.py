@@ -129,6 +129,11 @@ class Recipe:
         unit = self.model.hop_length * self.model.quantizer.frames_per_code[0]
         return int(self.data.crop_seconds * self.model.sample_rate) // unit * unit
 
+    @property
+    def frames_per_step(self) -> int:
+        """Frames of the crops that one process trains on in a step."""
+        return self.data.batch_size * self.crop_samples // self.model.hop_length
+
     def levels_of(self, stage: StageConfig) -> int:
         """Levels that are trained in a stage."""
         return stage.levels or len(self.model.quantizer.codebook_sizes)

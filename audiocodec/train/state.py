@@ -14,6 +14,7 @@ from audiocodec.model.codec import CodecModel
 from audiocodec.output import atomic_output
 from audiocodec.train.codebooks import MovingAverages
 from audiocodec.train.discriminators import Critics
+from audiocodec.train.losses import WindowTerms, window_terms
 from audiocodec.train.recipe import OptimizerConfig, Recipe
 
 
@@ -47,6 +48,7 @@ class TrainingState:
     generator: torch.Generator
     step: int = 0
     bf16: dict[str, bool] = field(default_factory=dict)
+    window_terms: WindowTerms = window_terms
 
     def trial_loss(self) -> Tensor:
         """The energy of what the model makes of a batch of noise."""

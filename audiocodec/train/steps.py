@@ -35,7 +35,9 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
             temperature=ramp(stage.temperature, progress),
         )
     decoded, original = align(output.audio, audio, recipe.model.delay)
-    losses = reconstruction_losses(decoded, original, recipe.model.sample_rate, recipe.loss.distance)
+    losses = reconstruction_losses(
+        decoded, original, recipe.model.sample_rate, recipe.loss.distance, terms=state.window_terms
+    )
     if output.quantized is not None:
         losses["codebook"] = output.quantized.codebook_loss
         losses["commitment"] = output.quantized.commitment_loss
@@ -163,9 +165,8 @@ def start_codebooks(state: TrainingState, clips: Clips, n_levels: int, *, bf16: 
     The first process's serve all.
     """
     settings, recipe = state.recipe.codebooks, state.recipe
-    frames_per_step = recipe.data.batch_size * recipe.crop_samples // recipe.model.hop_length
     latents = []
-    for _ in range(-(-settings.kmeans_frames // frames_per_step)):
+    for _ in range(-(-settings.kmeans_frames // recipe.frames_per_step)):
         audio = draw_batch(state, clips)
         with autocast(state.device, bf16):
             latents.append(state.model.encoder(audio, state.model.encoder.initial_state(len(audio)))[0])
@@ -181,7 +182,7 @@ def start_codebooks(state: TrainingState, clips: Clips, n_levels: int, *, bf16: 
             mean.copy_(parameter)
     if state.codebooks is None:
         state.codebooks = MovingAverages(settings.ema_decay, [], [])
-    state.codebooks.include(quantizer, new, frames_per_step * n_processes)
+    state.codebooks.include(quantizer, new, recipe.frames_per_step * n_processes)
 
 
 def follow_codebooks(state: TrainingState, quantized: Quantized) -> None:
