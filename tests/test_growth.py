@@ -66,8 +66,24 @@ def test_every_new_weight_learns(small: Path, audio_folder: Path, tmp_path: Path
     start_from(before, load_model(small))
     train(RECIPE, [audio_folder], tmp_path / "run", init=small, device="cpu")
     after = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["model"]
-    assert [name for name, weight in before.model.state_dict().items() if torch.equal(weight, after[name])] == []
+    assert [
+        name for name, weight in before.model.state_dict().items() if torch.equal(weight, after[name])
+    ] == []
     assert load_model(tmp_path / "run" / "model").quantizer.n_q == 2
+
+
+def test_a_decoder_that_learns_alone_keeps_the_codes(small: Path, audio_folder: Path, tmp_path: Path) -> None:
+    stage = dataclasses.replace(RECIPE.stages[0], decoder_only=True)
+    recipe = dataclasses.replace(RECIPE, model=SMALL, stages=(stage,))
+    before = load_model(small)
+    after = load_model(train(recipe, [audio_folder], tmp_path / "run", init=small, device="cpu"))
+    assert after.code_space() == before.code_space()
+    learned = {
+        name.partition(".")[0]
+        for name, weight in after.state_dict().items()
+        if not torch.equal(weight, before.state_dict()[name])
+    }
+    assert learned == {"decoder"}
 
 
 @pytest.mark.parametrize(

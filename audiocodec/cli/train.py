@@ -90,7 +90,9 @@ def run(
     console = console_of(context, quiet=quiet)
     _check_options(device, threads, max_minutes)
     if init is not None and resume:
-        raise UsageError("--init is for a new run, and --resume for one that has begun: leave one of them out")
+        raise UsageError(
+            "--init is for a new run, and --resume for one that has begun: leave one of them out"
+        )
     from audiocodec.prior.recipe import is_prior_recipe, load_prior_recipe
     from audiocodec.train.recipe import load_recipe
 
@@ -123,9 +125,7 @@ def run(
     return 0
 
 
-def _training_of(
-    recipe: "Recipe | PriorRecipe", init: str | None, *, compiled: bool
-) -> Callable[..., Path]:
+def _training_of(recipe: "Recipe | PriorRecipe", init: str | None, *, compiled: bool) -> Callable[..., Path]:
     """What trains a recipe, given the rest of its arguments. Raises UsageError for a prior that is to be compiled."""
     from audiocodec.model.catalogue import PRIOR, model_folder
     from audiocodec.train.recipe import Recipe

@@ -199,25 +199,28 @@ class CodecModel(nn.Module):
         noisy: Tensor | None = None,
         levels: int | None = None,
         temperature: float = 0.0,
+        decoder_only: bool = False,
     ) -> TrainingOutput:
         """Training pass on crops [B, 1, F * hop_length].
 
         n_q [B]: levels of each item; None leaves the quantizer out. noise: deviation of Gaussian noise that
         is added to the latents (which are normalised to 1) when there are no codes. noisy [B]: items that get
         noise in place of their quantization error. levels, temperature: see `ResidualQuantizer`.
+        decoder_only: nothing before the decoder gets gradients.
         A Gaussian bottleneck gives samples in training mode, else means.
         """
-        latents, _ = self.encoder(audio, self.encoder.initial_state(len(audio)))
-        quantized = gaussian = None
-        if n_q is not None:
-            quantized = self.quantizer(latents, n_q, noisy, levels=levels, temperature=temperature)
-            bottleneck = quantized.quantized
-        elif self.gaussian is not None:
-            gaussian = self.gaussian(latents)
-            bottleneck = gaussian.sample() if self.training else gaussian.mean
-        else:
-            disturbed = latents + noise * torch.randn_like(latents) if noise > 0 else latents
-            bottleneck = self.quantizer.bypass(disturbed)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not decoder_only):
+            latents, _ = self.encoder(audio, self.encoder.initial_state(len(audio)))
+            quantized = gaussian = None
+            if n_q is not None:
+                quantized = self.quantizer(latents, n_q, noisy, levels=levels, temperature=temperature)
+                bottleneck = quantized.quantized
+            elif self.gaussian is not None:
+                gaussian = self.gaussian(latents)
+                bottleneck = gaussian.sample() if self.training else gaussian.mean
+            else:
+                disturbed = latents + noise * torch.randn_like(latents) if noise > 0 else latents
+                bottleneck = self.quantizer.bypass(disturbed)
         decoded, _ = self.decoder(bottleneck, self.decoder.initial_state(len(audio)))
         return TrainingOutput(decoded, latents, quantized, gaussian)
 

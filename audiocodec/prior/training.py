@@ -60,9 +60,9 @@ def train_prior(
 ) -> Path:
     """Trains what `recipe` says on the codes of the audio in `data`; returns the folder of the exported prior.
 
-    out gets recipe.json, metrics.jsonl, checkpoint.pt, the codes, and prior/ (averaged weights). init: folder of a prior whose
-    weights a new run starts from. The other arguments are those of `audiocodec.train.loop.train`; training is one
-    process, on one device.
+    out gets recipe.json, metrics.jsonl, checkpoint.pt, the codes, and prior/ (averaged weights).
+    init: folder of a prior whose weights a new run starts from. The other arguments are those of
+    `audiocodec.train.loop.train`; training is one process, on one device.
     Raises CodecError if `out` holds a run already and `resume` is not given, ModelError for a model that no prior is
     for, and for a checkpoint of another one.
     """

@@ -42,9 +42,7 @@ def check_growth(small: ModelConfig, large: ModelConfig) -> None:
         frames_per_code=large.quantizer.frames_per_code[:n_q],
     )
     sizes = {"n_blocks": small.spectral.n_blocks, "expansion": small.spectral.expansion}
-    cut = replace(
-        large, name=small.name, spectral=replace(large.spectral, **sizes), quantizer=first_levels
-    )
+    cut = replace(large, name=small.name, spectral=replace(large.spectral, **sizes), quantizer=first_levels)
     shrunk = any(getattr(large.spectral, name) < size for name, size in sizes.items())
     # attention stands behind the blocks; more of them would take its place
     moved = large.attention.span > 0 and large.spectral.n_blocks != small.spectral.n_blocks

@@ -84,6 +84,7 @@ class StageConfig:
     levels: so many of the quantizer's levels are trained and used, the first ones; 0 for all.
     temperature: of soft assignment to entries; 0 takes the nearest entry, as coding does.
     adversarial: critics judge.
+    decoder_only: encoder and codebooks stay as they are, so that codes keep their meaning and old files gain too.
     """
 
     name: str
@@ -96,6 +97,7 @@ class StageConfig:
     levels: int = 0
     temperature: tuple[float, ...] = (0.0, 0.0)
     adversarial: bool = False
+    decoder_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
             noisy=draw_noisy(state, stage),
             levels=recipe.levels_of(stage),
             temperature=ramp(stage.temperature, progress),
+            decoder_only=stage.decoder_only,
         )
     decoded, original = align(output.audio, audio, recipe.model.delay)
     losses = reconstruction_losses(
@@ -54,7 +55,7 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
     figures["grad_norm"] = apply_gradients(
         state.model, state.optimizer, learning_rate, recipe.optimizer.max_grad_norm
     )
-    if output.quantized is not None:
+    if output.quantized is not None and not stage.decoder_only:
         follow_codebooks(state, output.quantized)
     state.step += 1
     update_averaged(state)
