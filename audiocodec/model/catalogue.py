@@ -4,12 +4,13 @@ from pathlib import Path
 
 from audiocodec.errors import ModelError
 
-DEFAULT_MODEL = "general-24khz-4"
+DEFAULT_MODEL = "general-24khz-5"
 # defaults that are no longer shipped, and what has them
 FORMER = {
     "general-24khz-1": "commit 1a08285",
     "general-24khz-2": "commit 31eff50",
     "general-24khz-3": "commit 895989b",
+    "general-24khz-4": "commit 762122b",
 }
 SHIPPED = Path(__file__).parent.parent / "models"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
