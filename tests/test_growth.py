@@ -25,7 +25,7 @@ SMALL = ModelConfig(
 LARGE = dataclasses.replace(
     SMALL,
     name="large",
-    spectral=SpectralConfig(dim=16, n_blocks=3, expansion=4),
+    spectral=SpectralConfig(dim=16, n_blocks=3, expansion=3, decoder_expansion=5),
     quantizer=QuantizerConfig((16, 8), (1, 1)),
 )
 RECIPE = Recipe(
@@ -74,7 +74,8 @@ def test_every_new_weight_learns(small: Path, audio_folder: Path, tmp_path: Path
 
 def test_a_decoder_that_learns_alone_keeps_the_codes(small: Path, audio_folder: Path, tmp_path: Path) -> None:
     stage = dataclasses.replace(RECIPE.stages[0], decoder_only=True)
-    recipe = dataclasses.replace(RECIPE, model=SMALL, stages=(stage,))
+    wider = dataclasses.replace(SMALL.spectral, decoder_expansion=4)
+    recipe = dataclasses.replace(RECIPE, model=dataclasses.replace(SMALL, spectral=wider), stages=(stage,))
     before = load_model(small)
     after = load_model(train(recipe, [audio_folder], tmp_path / "run", init=small, device="cpu"))
     assert after.code_space() == before.code_space()
@@ -84,6 +85,7 @@ def test_a_decoder_that_learns_alone_keeps_the_codes(small: Path, audio_folder: 
         if not torch.equal(weight, before.state_dict()[name])
     }
     assert learned == {"decoder"}
+    assert after.decoder.blocks.layers[1].widen.out_features == 4 * 16
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,7 @@ def test_a_decoder_that_learns_alone_keeps_the_codes(small: Path, audio_folder: 
     [
         dataclasses.replace(LARGE, latent_dim=4),
         dataclasses.replace(LARGE, spectral=SpectralConfig(dim=16, n_blocks=1, expansion=4)),
+        dataclasses.replace(LARGE, spectral=SpectralConfig(dim=16, n_blocks=2, decoder_expansion=1)),
         dataclasses.replace(LARGE, quantizer=QuantizerConfig((8, 16), (1, 1))),
         dataclasses.replace(LARGE, attention=AttentionConfig(span=2)),
     ],

@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SpectralConfig:
-    """Windowed transform at the frame rate, ConvNeXt blocks, inverse transform (sizes in samples and channels)."""
+    """Windowed transform at the frame rate, ConvNeXt blocks, inverse transform (sizes in samples and channels).
+
+    expansion: how many times wider than `dim` a block is inside; decoder_expansion: the decoder's, 0 for the same.
+    """
 
     window_length: int = 960
     dim: int = 256
@@ -23,6 +26,12 @@ class SpectralConfig:
     embed_kernel_size: int = 3
     kernel_size: int = 7
     expansion: int = 3
+    decoder_expansion: int = 0
+
+    @property
+    def expansions(self) -> tuple[int, int]:
+        """The encoder's and the decoder's."""
+        return self.expansion, self.decoder_expansion or self.expansion
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +173,11 @@ def _check_quantizer(quantizer: QuantizerConfig) -> None:
 
 
 def _check_sizes(config: Any) -> None:
-    """Every number is a size, and 1 or more; but look-ahead and span of the attention may be none."""
+    """Every number is a size, and 1 or more; but some may be none."""
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         numbers = value if isinstance(value, tuple) else (value,)
-        least = 0 if item.name in ("lookahead", "span") else 1
+        least = 0 if item.name in ("lookahead", "span", "decoder_expansion") else 1
         for number in numbers:
             _check(
                 not isinstance(number, int) or number >= least,

@@ -36,7 +36,7 @@ class SpectralDecoder(nn.Module):
         # the squared windows add up to window_length / (2 hop_length) everywhere
         window = analysis_window(window_length) * (2 * self.hop_length / window_length)
         self.register_buffer("window", window, persistent=False)
-        self.blocks = convnext_stack(config.decoder_channels, config)
+        self.blocks = convnext_stack(config.decoder_channels, config, config.spectral.expansions[1])
         self.norm = nn.LayerNorm(config.spectral.dim)
         n_bins = window_length // 2 + 1
         self.head = nn.Linear(config.spectral.dim, 3 * n_bins)

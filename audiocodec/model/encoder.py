@@ -26,13 +26,11 @@ def attention_layers(dim: int, config: AttentionConfig) -> list[nn.Module]:
     return [CausalAttention(dim, config.heads, config.span)] if config.span > 0 else []
 
 
-def convnext_stack(in_channels: int, config: ModelConfig) -> CausalSequence:
+def convnext_stack(in_channels: int, config: ModelConfig, expansion: int) -> CausalSequence:
     """A causal convolution to `dim` channels, ConvNeXt blocks, attention: [B, in_channels, F] -> [B, dim, F]."""
     spectral = config.spectral
     dim, scale = spectral.dim, 1 / spectral.n_blocks
-    blocks = [
-        ConvNeXtBlock(dim, spectral.kernel_size, spectral.expansion, scale) for _ in range(spectral.n_blocks)
-    ]
+    blocks = [ConvNeXtBlock(dim, spectral.kernel_size, expansion, scale) for _ in range(spectral.n_blocks)]
     first = CausalConv1d(in_channels, dim, spectral.embed_kernel_size)
     return CausalSequence([first, *blocks, *attention_layers(dim, config.attention)])
 
@@ -53,7 +51,7 @@ class SpectralEncoder(nn.Module):
         self.register_buffer("window", analysis_window(spectral.window_length), persistent=False)
         n_bins = spectral.window_length // 2 + 1
         # the frame to code lies `lookahead` back, so the first layer mixes neighbouring frames whole
-        self.blocks = convnext_stack(3 * n_bins, config)
+        self.blocks = convnext_stack(3 * n_bins, config, spectral.expansions[0])
         self.norm = nn.LayerNorm(spectral.dim)
         self.project = nn.Linear(spectral.dim, config.latent_dim)
 

@@ -34,22 +34,29 @@ def start_from(state: TrainingState, source: CodecModel) -> None:
 
 
 def check_growth(small: ModelConfig, large: ModelConfig) -> None:
-    """Raises ModelError unless `large` is `small`, or has more blocks, a larger expansion or more levels."""
+    """Raises ModelError unless `large` is `small`, or has more blocks, larger expansions or more levels."""
     n_q = len(small.quantizer.codebook_sizes)
     first_levels = replace(
         large.quantizer,
         codebook_sizes=large.quantizer.codebook_sizes[:n_q],
         frames_per_code=large.quantizer.frames_per_code[:n_q],
     )
-    sizes = {"n_blocks": small.spectral.n_blocks, "expansion": small.spectral.expansion}
-    cut = replace(large, name=small.name, spectral=replace(large.spectral, **sizes), quantizer=first_levels)
-    shrunk = any(getattr(large.spectral, name) < size for name, size in sizes.items())
+    spectral, grown = small.spectral, large.spectral
+    sizes, grown_sizes = ((part.n_blocks, *part.expansions) for part in (spectral, grown))
+    first_sizes = replace(
+        grown,
+        n_blocks=spectral.n_blocks,
+        expansion=spectral.expansion,
+        decoder_expansion=spectral.decoder_expansion,
+    )
+    cut = replace(large, name=small.name, spectral=first_sizes, quantizer=first_levels)
+    shrunk = any(now < before for before, now in zip(sizes, grown_sizes, strict=True))
     # attention stands behind the blocks; more of them would take its place
-    moved = large.attention.span > 0 and large.spectral.n_blocks != small.spectral.n_blocks
+    moved = large.attention.span > 0 and grown.n_blocks != spectral.n_blocks
     if cut != small or shrunk or moved:
         raise ModelError(
             f"the recipe's model cannot start from {small.name!r}: it may have more of spectral.n_blocks, "
-            "spectral.expansion and levels, and must be the same in everything else"
+            "spectral.expansion, spectral.decoder_expansion and levels, and must be the same in everything else"
         )
 
 
