@@ -4,8 +4,9 @@ With z the latents and C_n the codebook of level n (docs/MODEL.md):
 
     r_0 = z;   q_n = nearest entry of C_n to r_(n-1);   r_n = r_(n-1) - q_n;   decoder input = sum of q_n
 
-That is the default. `ResidualConfig` can bring residuals to one scale before they are looked up, multiply entries by a
-gate, and hand them to the decoder side by side. Codes mean what they mean by the codebooks and those few numbers.
+That is how it learns; to code, it searches some levels ahead (search.py). `ResidualConfig` can bring residuals to one
+scale before they are looked up, multiply entries by a gate, and hand them to the decoder side by side. Codes mean what
+they mean by the codebooks and those few numbers.
 """
 
 from typing import NamedTuple, cast
@@ -15,29 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiocodec.model.config import ModelConfig, QuantizerConfig, ResidualConfig
+from audiocodec.model.search import search
+from audiocodec.model.vector_quantizer import VectorQuantizer
 
 PLAIN = ResidualConfig()
-
-
-def distances(frames: Tensor, codebook: Tensor) -> Tensor:
-    """Squared distances of frames [..., D] from entries [K, D], less |frame|^2, which is the same for every entry.
-
-    Float32 whatever autocast says: [..., K].
-    """
-    with torch.autocast(frames.device.type, enabled=False):
-        return codebook.float().square().sum(1) - 2 * frames.float() @ codebook.float().T
-
-
-def nearest(residual: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest entry of `codebook` for every frame.
-
-    residual [B, D, F], codebook [K, D] -> codes [B, F] (int64, 0..K-1). Ties go to the lowest code.
-    Source: van den Oord et al. 2017, eq. 1.
-
-    >>> nearest(torch.tensor([[[0.9, -2.0]]]), torch.tensor([[-1.0], [1.0]]))
-    tensor([[1, 0]])
-    """
-    return distances(residual.transpose(1, 2), codebook).argmin(dim=-1)
 
 
 def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
@@ -59,83 +41,6 @@ def substitute_noise(latents: Tensor, quantized: Tensor) -> Tensor:
     # the floor keeps the gradient of the norm finite where a latent is an entry
     error_norm = (latents - quantized.detach()).square().sum(1, keepdim=True).clamp(min=1e-9).sqrt()
     return latents + error_norm * direction
-
-
-class VectorQuantizer(nn.Module):
-    """One level: a codebook [K, D], looked up once every `frames_per_code` frames.
-
-    An entry e stands for mean + deviation * gate * e: `mean` and `deviation` [D] are there if `normalised`, and the
-    gate, a number from 0 to 2 for each code, if `gated`. `below` [B, D, F] is the sum of the levels before this one.
-    """
-
-    def __init__(
-        self,
-        codebook_size: int,
-        dim: int,
-        frames_per_code: int,
-        *,
-        normalised: bool = False,
-        gated: bool = False,
-    ) -> None:
-        super().__init__()
-        self.frames_per_code = frames_per_code
-        self.codebook = nn.Parameter(torch.randn(codebook_size, dim))
-        self.mean = nn.Parameter(torch.zeros(dim), requires_grad=False) if normalised else None
-        self.deviation = nn.Parameter(torch.ones(dim), requires_grad=False) if normalised else None
-        self.gate = nn.Linear(dim, 1) if gated else None
-        if self.gate is not None:
-            nn.init.zeros_(self.gate.weight)
-            nn.init.zeros_(self.gate.bias)
-
-    def pool(self, residual: Tensor) -> Tensor:
-        """residual [B, D, F] -> [B, D, F / frames_per_code]: the mean over the frames that share a code."""
-        return F.avg_pool1d(residual, self.frames_per_code) if self.frames_per_code > 1 else residual
-
-    def normalise(self, residual: Tensor) -> Tensor:
-        """residual [B, D, F] -> the same at mean 0 and deviation 1, where the level is `normalised`."""
-        if self.mean is None or self.deviation is None:
-            return residual
-        return (residual - self.mean[:, None]) / self.deviation[:, None]
-
-    def gates(self, below: Tensor) -> Tensor | float:
-        """Factors of the entries [B, 1, F]; 1 to begin with, and where the level is not `gated`."""
-        if self.gate is None:
-            return 1.0
-        with torch.autocast(below.device.type, enabled=False):
-            return 2 * torch.sigmoid(self.gate(below.float().transpose(1, 2))).transpose(1, 2)
-
-    def units(self, residual: Tensor, below: Tensor) -> Tensor:
-        """residual [B, D, F] -> what is looked up, [B, D, F / frames_per_code]."""
-        pooled = self.normalise(self.pool(residual))
-        return pooled if self.gate is None else pooled / self.gates(below)
-
-    def encode(self, residual: Tensor, below: Tensor) -> Tensor:
-        """residual [B, D, F] -> codes [B, F]; frames that share a code repeat it."""
-        codes = nearest(self.units(residual, below), self.codebook)
-        return codes.repeat_interleave(self.frames_per_code, dim=1)
-
-    def decode(self, codes: Tensor, below: Tensor) -> Tensor:
-        """codes [B, F] -> what their entries stand for, [B, D, F]."""
-        return self.place(F.embedding(codes, self.codebook).transpose(1, 2), below)
-
-    def blend(self, residual: Tensor, below: Tensor, temperature: float) -> Tensor:
-        """Soft assignment: all entries, weighted by softmax(-|r - e|^2 / temperature). residual [B, D, F] -> [B, D, F].
-
-        The nearest one as the temperature goes to 0. Source: Agustsson et al. 2017, eq. 3.
-        """
-        frames = self.units(residual, below).transpose(1, 2)
-        weights = (-distances(frames, self.codebook) / temperature).softmax(dim=-1)
-        with torch.autocast(residual.device.type, enabled=False):
-            entries = (weights @ self.codebook).transpose(1, 2)
-        return self.place(entries.repeat_interleave(self.frames_per_code, dim=-1), below)
-
-    def place(self, entries: Tensor, below: Tensor) -> Tensor:
-        """Entries [B, D, F] -> what they stand for: the opposite of `units`."""
-        if self.gate is not None:
-            entries = entries * self.gates(below)
-        if self.mean is not None and self.deviation is not None:
-            entries = entries * self.deviation[:, None] + self.mean[:, None]
-        return entries
 
 
 class Quantized(NamedTuple):
@@ -175,7 +80,13 @@ class ResidualQuantizer(nn.Module):
         return [tensor for level in self.levels for tensor in level.state_dict().values()]
 
     def encode(self, latents: Tensor, n_q: int) -> Tensor:
-        """latents [B, D, F] -> codes [B, n_q, F] (int64); F is a multiple of the coarsest level's frames_per_code."""
+        """latents [B, D, F] -> codes [B, n_q, F] (int64); F is a multiple of the coarsest level's frames_per_code.
+
+        They are the first of those at more levels. Levels that all have one code per frame are searched together
+        (`search`), others one after another.
+        """
+        if all(level.frames_per_code == 1 for level in self.levels):
+            return search(self.levels, latents, n_q)
         residual, below, codes = latents, torch.zeros_like(latents), []
         for level in self.levels[:n_q]:
             codes.append(level.encode(residual, below))

@@ -6,7 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from audiocodec.model.quantizer import Quantized, ResidualQuantizer, VectorQuantizer, nearest
+from audiocodec.model.quantizer import Quantized, ResidualQuantizer
+from audiocodec.model.vector_quantizer import VectorQuantizer, nearest
 
 KMEANS_ROUNDS = 12
 SMALLEST_DEVIATION = 1e-3  # a dimension that never varies is not divided by zero
