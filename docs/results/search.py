@@ -3,7 +3,7 @@
     python docs/results/search.py CLIPS
 
 CLIPS: a folder of speech that the default model was not trained on. Writes search.json beside this script and prints
-Markdown: for each width and lookahead, the share of energy that 1, 2, 4, 8 and 16 levels leave, and seconds of one thread.
+Markdown: for each setting, the share of energy that 1, 2, 4, 8 and 16 levels leave, and seconds of one thread.
 """
 
 import argparse
