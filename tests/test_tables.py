@@ -69,26 +69,6 @@ def test_the_network_in_floats_is_the_network_in_integers(tiny_codec: Codec, var
         assert math.isclose(in_integers[shown].sum(), in_floats[n][shown].sum(), rel_tol=0.02)
 
 
-def test_tables_go_on_from_others(tiny_codec: Codec) -> None:
-    model = model_of(tiny_codec)
-    torch.manual_seed(3)
-    network = TableNetwork([level.codebook for level in model.quantizer.levels])
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    arrays, taken = network.arrays(), TableNetwork([level.codebook for level in model.quantizer.levels])
-    taken.start_from(arrays)
-    assert all(np.array_equal(array, arrays[name]) for name, array in taken.arrays().items())
-    codes = pattern(model, 64)
-    learned = fit_tables(model, codes, steps=150)
-    told: list[float] = []
-    fit_tables(model, codes, steps=1, init=learned, progress=lambda _, bits: told.append(bits))
-    assert told[0] < 2  # of 6 bits, which it begins with otherwise
-    other = CodecModel(ModelConfig(quantizer=QuantizerConfig((32,) * 4, (1,) * 4)))
-    with pytest.raises(ModelError, match="codebook sizes"):
-        fit_tables(other, codes, steps=1, init=learned)
-
-
 def test_codes_are_cut_into_whole_groups(tiny_codec: Codec, tmp_path: Path) -> None:
     for n, seconds in enumerate((0.5, 4.5)):
         noise = np.random.default_rng(n).normal(size=int(24000 * seconds)) * 0.1

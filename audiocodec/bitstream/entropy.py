@@ -154,19 +154,9 @@ class EntropyTables:
 
 def load_tables(path: Path) -> EntropyTables:
     """Read tables. Raises ModelError if the file is missing, damaged, or holds no such tables."""
-    return _load(path)[1]
-
-
-def load_arrays(path: Path) -> Arrays:
-    """What tables are made of, as `EntropyTables` takes it. Raises ModelError as `load_tables` does."""
-    return _load(path)[0]
-
-
-def _load(path: Path) -> tuple[Arrays, EntropyTables]:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return arrays, EntropyTables(arrays)
+            return EntropyTables({name: file[name] for name in file.files})
     except Exception as error:  # numpy and zipfile raise a dozen kinds for damaged files
         raise ModelError(
             f"{path}: no tables of the entropy coder ({str(error) or type(error).__name__}); "

@@ -16,7 +16,7 @@ USAGE = "MODEL AUDIO... [OPTIONS]"
 EXAMPLES = """\b
 Examples:
   codec tables runs/default/model speech/ music.tar
-  codec tables runs/finetune/model speech/ --init general-24khz-5 --steps 800
+  codec tables runs/small/model speech/ --steps 1000
 """
 
 
@@ -26,14 +26,6 @@ def run(
     audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", hidden=True)],
     *,
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Training steps.")] = 3000,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            "--init",
-            metavar="MODEL",
-            help="Start from the tables of the model that this one was trained from: fewer steps will do.",
-        ),
-    ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> int:
@@ -54,12 +46,11 @@ def run(
     for path in audio:
         if not path.exists():
             raise CodecError(f"{path} does not exist: expected a folder or a .tar archive of audio")
-    from audiocodec.bitstream.entropy import load_arrays, save_tables
+    from audiocodec.bitstream.entropy import save_tables
     from audiocodec.model.store import load_model
     from audiocodec.train.data import load_clips
     from audiocodec.train.tables import fit_tables, groups_of_codes
 
-    start = None if init is None else load_arrays(model_folder(init) / TABLES)
     prepare_torch()
     loaded = load_model(target.parent)
     clips = load_clips(audio, loaded.config.sample_rate)
@@ -69,7 +60,7 @@ def run(
     def progress(step: int, bits_per_code: float) -> None:
         console.tick(f"step {step}/{steps}  {bits_per_code:.2f} bits per code")
 
-    arrays = fit_tables(loaded, groups, steps=steps, init=start, progress=progress)
+    arrays = fit_tables(loaded, groups, steps=steps, progress=progress)
     with atomic_output(target, overwrite=force) as temporary:
         save_tables(temporary, arrays)
     console.say(f"{target}  {size(target.stat().st_size)}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audiocodec.model.vector_quantizer import VectorQuantizer, distances
 
-WIDTH = 3  # ways that are kept for each frame
+WIDTH = 2  # ways that are kept for each frame
 LOOKAHEAD = 2  # levels behind a level that are searched before it is decided
 
 

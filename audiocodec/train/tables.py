@@ -5,7 +5,7 @@ and rounding lets gradients pass, so what is trained is what is written.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -87,41 +87,22 @@ class TableNetwork(nn.Module):
         x = activation(x + activation_of(linear, x))
         return F.linear(x, rounded(output.weight), output.bias)
 
-    def weights(self) -> dict[str, Tensor]:
-        """All weights and biases, named and laid out as docs/FORMAT.md has them."""
-        found = {}
-        for level, embedding in enumerate(self.embeddings):
-            context, hidden, output = self.contexts[level], self.hiddens[level], self.outputs[level]
-            assert context.bias is not None, "all layers were made with one"
-            found[f"embedding_{level}"] = embedding
-            found[f"context_{level}"] = context.weight.transpose(1, 2)
-            found[f"hidden_{level}"] = hidden.weight
-            found[f"output_{level}"] = output.weight
-            found[f"context_bias_{level}"] = context.bias
-            found[f"hidden_bias_{level}"] = hidden.bias
-            found[f"output_bias_{level}"] = output.bias
-        return found
-
     @torch.no_grad()
     def arrays(self) -> Arrays:
-        """The integers."""
+        """The integers, named as docs/FORMAT.md has them."""
         found: Arrays = {
             "past": np.array(PAST_FRAMES, np.int32),
             "future": np.array(FUTURE_FRAMES, np.int32),
         }
-        for name, weights in self.weights().items():
-            found[name] = _bias(weights) if "bias" in name else _int8(weights)
+        for level, weights in enumerate(self.embeddings):
+            found[f"embedding_{level}"] = _int8(weights)
+            found[f"context_{level}"] = _int8(self.contexts[level].weight.transpose(1, 2))
+            found[f"hidden_{level}"] = _int8(self.hiddens[level].weight)
+            found[f"output_{level}"] = _int8(self.outputs[level].weight)
+            found[f"context_bias_{level}"] = _bias(self.contexts[level].bias)
+            found[f"hidden_bias_{level}"] = _bias(self.hiddens[level].bias)
+            found[f"output_bias_{level}"] = _bias(self.outputs[level].bias)
         return found
-
-    @torch.no_grad()
-    def start_from(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Takes over the integers of other tables. Raises ModelError if they are of another shape."""
-        shapes = {name: array.shape for name, array in self.arrays().items()}
-        if shapes != {name: array.shape for name, array in arrays.items()}:
-            raise ModelError("these tables cannot start from those of a model with other codebook sizes")
-        for name, weights in self.weights().items():
-            unit = UNIT**2 if "bias" in name else UNIT
-            weights.copy_(torch.from_numpy(arrays[name]) / unit)
 
 
 def activation_of(linear: nn.Linear, x: Tensor) -> Tensor:
@@ -143,7 +124,8 @@ def _int8(weights: Tensor) -> NDArray[np.int8]:
     return (weights * UNIT).round().clamp(-LIMIT, LIMIT).to(torch.int8).contiguous().cpu().numpy()
 
 
-def _bias(bias: Tensor) -> NDArray[np.int32]:
+def _bias(bias: Tensor | None) -> NDArray[np.int32]:
+    assert bias is not None, "all layers were made with one"
     return (bias * UNIT**2).round().to(torch.int32).cpu().numpy()
 
 
@@ -169,23 +151,12 @@ def groups_of_codes(model: CodecModel, clips: Clips, group_frames: int = GROUP_F
 
 
 def fit_tables(
-    model: CodecModel,
-    groups: Tensor,
-    *,
-    steps: int,
-    init: Mapping[str, NDArray[Any]] | None = None,
-    seed: int = 0,
-    progress: Progress = lambda *_: None,
+    model: CodecModel, groups: Tensor, *, steps: int, seed: int = 0, progress: Progress = lambda *_: None
 ) -> Arrays:
-    """Trains a `TableNetwork` on codes [N, n_q, F] of `model`; returns the arrays of `entropy.npz`.
-
-    init: such arrays to start from. Raises ModelError if they are of another shape.
-    """
+    """Trains a `TableNetwork` on codes [N, n_q, F] of `model`; returns the arrays of `entropy.npz`."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = TableNetwork([level.codebook for level in model.quantizer.levels])
-    if init is not None:
-        network.start_from(init)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99))
     for step in range(steps):
         for group in optimizer.param_groups:

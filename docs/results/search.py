@@ -26,7 +26,7 @@ from audiocodec.train.health import coded_blocks, residual_energies
 
 LEVELS = (1, 2, 4, 8, 16)
 METRICS = tuple(BY_NAME[name] for name in ("mel12", "si_sdr", "stoi", "pesq_wb"))
-SETTINGS = ((1, 0), (2, 2), (WIDTH, 1), (WIDTH, LOOKAHEAD), (WIDTH, 16), (8, LOOKAHEAD))
+SETTINGS = ((1, 0), (WIDTH, 1), (WIDTH, LOOKAHEAD), (WIDTH, 16), (3, LOOKAHEAD), (8, LOOKAHEAD))
 HEARD = ((1, 0), (WIDTH, LOOKAHEAD))  # those that are decoded too
 
 
