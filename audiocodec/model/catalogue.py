@@ -4,13 +4,14 @@ from pathlib import Path
 
 from audiocodec.errors import ModelError
 
-DEFAULT_MODEL = "general-24khz-5"
+DEFAULT_MODEL = "general-24khz-6"
 # defaults that are no longer shipped, and what has them
 FORMER = {
     "general-24khz-1": "commit 1a08285",
     "general-24khz-2": "commit 31eff50",
     "general-24khz-3": "commit 895989b",
     "general-24khz-4": "commit 762122b",
+    "general-24khz-5": "commit acb4cc5",
 }
 SHIPPED = Path(__file__).parent.parent / "models"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
