@@ -6,7 +6,7 @@ import torch
 
 from audiocodec.model.config import QuantizerConfig, ResidualConfig
 from audiocodec.model.quantizer import ResidualQuantizer
-from audiocodec.train.codebooks import MovingAverages, assign, follow_statistics, initialise, kmeans
+from audiocodec.train.codebooks import MovingAverages, assign, follow_statistics, initialise, kmeans, refit
 
 QUANTIZER = QuantizerConfig((16, 8), (1, 1))
 
@@ -128,3 +128,27 @@ def test_first_codebooks_leave_less_with_every_level() -> None:
     initialise(quantizer, z, torch.Generator().manual_seed(0))
     left = [(z - quantizer.decode(quantizer.encode(z, n))).square().mean().item() for n in (1, 2, 3)]
     assert 1 > left[0] > left[1] > left[2]
+
+
+@pytest.mark.parametrize(
+    "residual", [ResidualConfig(), ResidualConfig(gated=True), ResidualConfig(normalised=True)]
+)
+def test_refitted_codebooks_leave_less_and_keep_their_order(residual: ResidualConfig) -> None:
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(QuantizerConfig((16, 16), (1, 1)), 2, residual)
+    initialise(quantizer, torch.randn(1, 2, 200), torch.Generator().manual_seed(0))  # from too little
+    quantizer.levels[0].codebook.data[5] = 100.0  # chosen by none
+    old = [level.codebook.detach().clone() for level in quantizer.levels]
+    fresh = torch.randn(1, 2, 5000)
+
+    def error() -> float:
+        codes = quantizer(fresh, torch.tensor([2])).codes
+        return float((fresh - quantizer.decode(codes)).square().mean().detach())
+
+    before = error()
+    refit(quantizer, torch.randn(1, 2, 20000))
+    assert error() < 0.95 * before
+    for level, entries in zip(quantizer.levels, old, strict=True):
+        itself = torch.cdist(level.codebook.detach(), entries).argmin(1) == torch.arange(16)
+        assert itself.float().mean() > 0.8
+    assert torch.equal(quantizer.levels[0].codebook[5], old[0][5])

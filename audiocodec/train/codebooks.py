@@ -10,6 +10,9 @@ from audiocodec.model.quantizer import Quantized, ResidualQuantizer
 from audiocodec.model.vector_quantizer import VectorQuantizer, nearest
 
 KMEANS_ROUNDS = 12
+REFIT_ROUNDS = 3
+REFIT_FEWEST = 10  # an entry that fewer choose stays: a mean of so few is no better
+SLAB = 8192  # frames whose distances from all entries are held at a time
 SMALLEST_DEVIATION = 1e-3  # a dimension that never varies is not divided by zero
 SPLIT_DISTANCE = 0.1  # of the residuals' deviation: how far apart the halves of a split entry start
 
@@ -85,6 +88,29 @@ def follow_statistics(level: VectorQuantizer, residual: Tensor, decay: float) ->
     deviation = (square - mean.square()).clamp(min=SMALLEST_DEVIATION**2).sqrt()
     level.mean.lerp_(mean, 1 - decay)
     level.deviation.lerp_(deviation, 1 - decay)
+
+
+@torch.no_grad()
+def refit(quantizer: ResidualQuantizer, latents: Tensor) -> None:
+    """Moves each entry to the mean of what chooses it among latents [1, D, F], level after level.
+
+    Lloyd's rounds from the codebooks as they are, so that a code goes on meaning about the same. Moving averages know
+    the last few dozen residuals of an entry only, and are as far from its mean as that leaves them.
+    """
+    residual, below = latents, torch.zeros_like(latents)
+    for level in quantizer.levels:
+        for _ in range(REFIT_ROUNDS):
+            codes = _codes_in_slabs(level, residual, below)[0, :: level.frames_per_code]
+            counts, sums = assign(rows(level.units(residual, below)), codes, len(level.codebook))
+            means = sums / counts.clamp(min=1).unsqueeze(1)
+            level.codebook.copy_(torch.where(counts.unsqueeze(1) >= REFIT_FEWEST, means, level.codebook))
+        entry = level.decode(_codes_in_slabs(level, residual, below), below)
+        residual, below = residual - entry, below + entry
+
+
+def _codes_in_slabs(level: VectorQuantizer, residual: Tensor, below: Tensor) -> Tensor:
+    slabs = zip(torch.split(residual, SLAB, dim=2), torch.split(below, SLAB, dim=2), strict=True)
+    return torch.cat([level.encode(*slab) for slab in slabs], dim=1)
 
 
 @dataclass
