@@ -8,13 +8,13 @@ Markdown: for each setting, the share of energy that 1, 2, 4, 8 and 16 levels le
 
 import argparse
 import json
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from audiocodec.bench.machine import facts
 from audiocodec.bench.metrics import BY_NAME, measure
 from audiocodec.bench.results import Clip
 from audiocodec.model.catalogue import DEFAULT_MODEL, model_folder
@@ -80,7 +80,7 @@ def main() -> None:
             f"{row['seconds']:.1f} s |",
             row.get("heard", ""),
         )
-    result = {"model": model.config.name, "machine": platform.processor(), "clips": len(clips), "rows": rows}
+    result = {"model": model.config.name, "machine": facts()["cpu"], "clips": len(clips), "rows": rows}
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, separators=(",", ":")) + "\n")
 
 
