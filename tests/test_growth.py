@@ -56,7 +56,8 @@ def test_a_grown_model_computes_what_it_grew_from(small: Path) -> None:
     codes = source.encode(audio).audio_codes
     latents, _ = source.encoder(audio, source.encoder_state(1))
     for grown in (state.model.eval(), state.averaged):
-        found, _ = grown.encoder(audio, grown.encoder_state(1))  # no codes: the search looks at the new levels
+        # no codes: the search looks ahead at the new levels
+        found, _ = grown.encoder(audio, grown.encoder_state(1))
         assert torch.allclose(found, latents, atol=1e-6)
         expected = source.decode(codes).audio_values
         assert torch.allclose(grown.decode(codes).audio_values, expected, atol=1e-6)
