@@ -11,7 +11,6 @@ import argparse
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from audiocodec.cli.coding import prepare_torch
@@ -20,17 +19,13 @@ from audiocodec.model.codec import CodecModel
 from audiocodec.model.store import load_model, save_model
 from audiocodec.train.codebooks import refit
 from audiocodec.train.data import Clips, load_clips
+from audiocodec.train.health import latent_blocks
 
 
 @torch.inference_mode()
 def latents_of(model: CodecModel, clips: Clips) -> Tensor:
     """All clips, end to end: [1, D, F]."""
-    unit = model.config.hop_length * model.config.quantizer.frames_per_code[0]
-    found = []
-    for index in range(len(clips)):
-        audio = clips[index][None, None]
-        padded = F.pad(audio, (0, -audio.shape[2] % unit))
-        found.append(model.encoder(padded, model.encoder_state(1))[0])
+    found = [block for index in range(len(clips)) for block in latent_blocks(model, clips[index])]
     return torch.cat(found, dim=2)
 
 

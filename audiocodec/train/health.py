@@ -92,8 +92,8 @@ def residual_energies(quantizer: ResidualQuantizer, latents: Tensor, codes: Tens
     return torch.stack(energies).cpu()
 
 
-def coded_blocks(model: CodecModel, audio: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Latents [1, D, F] and codes [1, n_q, F] of audio [T], some seconds at a time."""
+def latent_blocks(model: CodecModel, audio: Tensor) -> Iterator[Tensor]:
+    """Latents [1, D, F] of audio [T], some seconds at a time."""
     config = model.config
     unit = config.hop_length * config.quantizer.frames_per_code[0]
     n_samples = -(-(len(audio) + config.delay) // unit) * unit
@@ -102,7 +102,7 @@ def coded_blocks(model: CodecModel, audio: Tensor) -> Iterator[tuple[Tensor, Ten
     block_samples = max(1, BLOCK_SECONDS * config.sample_rate // unit) * unit
     for block in torch.split(padded, block_samples, dim=-1):
         latents, state = model.encoder(block, state)
-        yield latents, model.quantizer.encode(latents, model.quantizer.n_q)
+        yield latents
 
 
 @torch.no_grad()
@@ -111,7 +111,8 @@ def health(model: CodecModel, clips: Iterable[Tensor]) -> list[LevelHealth]:
     levels = model.quantizer.levels
     counts = [torch.zeros(len(level.codebook), dtype=torch.int64) for level in levels]
     energies = torch.zeros(1 + len(levels), dtype=torch.float64)
-    for latents, codes in (block for audio in clips for block in coded_blocks(model, audio)):
+    for latents in (block for audio in clips for block in latent_blocks(model, audio)):
+        codes = model.quantizer.encode(latents, model.quantizer.n_q)
         energies += residual_energies(model.quantizer, latents, codes)
         for n, level in enumerate(levels):  # frames that share a code count once
             counts[n] += count_codes(codes[:, n, :: level.frames_per_code], len(level.codebook))

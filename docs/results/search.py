@@ -22,17 +22,12 @@ from audiocodec.model.codec import CodecModel
 from audiocodec.model.search import LOOKAHEAD, WIDTH, search
 from audiocodec.model.store import load_model
 from audiocodec.train.data import load_clips
-from audiocodec.train.health import coded_blocks, residual_energies
+from audiocodec.train.health import latent_blocks, residual_energies
 
 LEVELS = (1, 2, 4, 8, 16)
 METRICS = tuple(BY_NAME[name] for name in ("mel12", "si_sdr", "stoi", "pesq_wb"))
 SETTINGS = ((1, 0), (WIDTH, 1), (WIDTH, LOOKAHEAD), (WIDTH, 16), (3, LOOKAHEAD), (8, LOOKAHEAD))
 HEARD = ((1, 0), (WIDTH, LOOKAHEAD))  # those that are decoded too
-
-
-def latents_of(model: CodecModel, audio: torch.Tensor) -> torch.Tensor:
-    """Audio [T] -> latents [1, D, F]."""
-    return torch.cat([latents for latents, _ in coded_blocks(model, audio)], dim=2)
 
 
 def figures_of(model: CodecModel, clip: Clip, audio: torch.Tensor, codes: torch.Tensor) -> list[list[float]]:
@@ -56,7 +51,7 @@ def main() -> None:
     model = load_model(model_folder(DEFAULT_MODEL))
     n_q, clips = model.quantizer.n_q, load_clips([parser.parse_args().clips], model.config.sample_rate)
     audio = [clips[n] for n in range(len(clips))]
-    latents = [latents_of(model, samples) for samples in audio]
+    latents = [torch.cat(list(latent_blocks(model, samples)), dim=2) for samples in audio]
     rows = []
     for width, lookahead in SETTINGS:
         begun = time.perf_counter()
