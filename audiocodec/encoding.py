@@ -160,17 +160,26 @@ def encode_at_rate(
         raise ValueError("an empty recording has no rate: leave vbr out")
 
     def write(counts: NDArray[np.uint8]) -> tuple[int, tuple[bytes, StreamInfo]]:
-        output = io.BytesIO()
-        groups = open_groups(output, codes.space, codes.source, tags, tables=codec.tables, variable=True)
-        for stretch in with_counts(codes, counts):
-            groups.write(stretch)
-        info = groups.finish(n_samples)
-        return info.file_bytes, (output.getvalue(), info)
+        data, info = pack_variable(codec, codes, counts, tags)
+        return info.file_bytes, (data, info)
 
     data, info = fit_to_rate(measured, kbps, n_samples / reader.sample_rate, write)
     send(file, data)
     file.flush()
     return info
+
+
+def pack_variable(
+    codec: Codec, codes: Codes, counts: NDArray[np.uint8], tags: Mapping[str, str]
+) -> tuple[bytes, StreamInfo]:
+    """The file of a whole recording's codes with the first `counts` [lanes, F] levels of each frame, and its `info`."""
+    assert codes.n_samples is not None, "the recording is whole"
+    output = io.BytesIO()
+    groups = open_groups(output, codes.space, codes.source, tags, tables=codec.tables, variable=True)
+    for stretch in with_counts(codes, counts):
+        groups.write(stretch)
+    info = groups.finish(codes.n_samples)
+    return output.getvalue(), info
 
 
 def short_tags(reader: AudioReader) -> dict[str, str]:

@@ -21,6 +21,7 @@ from audiocodec.bench.results import Clip, Competitor, Floats, Unavailable
 from audiocodec.codec import Codec
 from audiocodec.errors import CodecError, ModelError
 from audiocodec.hub.lyra import NETWORKS
+from audiocodec.variable import RATE_TOLERANCE
 
 SPEECH = Path(__file__).parent.parent / "samples" / "speech-english.flac"
 CLIP = Clip("speech-english", "speech", SPEECH)
@@ -140,6 +141,26 @@ def test_ours_has_level_counts_by_their_rates(tiny: ours.Ours, monkeypatch: pyte
         )
 
 
+def test_variable_bitrate_has_the_rate_that_its_setting_names(tiny_codec: Codec) -> None:
+    variable = ours.OursVariable("ours-vbr", tiny_codec)
+    assert variable.settings == ("1.5",)
+    rng = np.random.default_rng(0)
+    first, other = ((0.1 * rng.standard_normal(n)).astype(np.float32) for n in (100001, 80000))
+    coded = [variable.code(CLIP, audio, 24000, "1") for audio in (first, other, first)]
+    assert coded[0].payload_bits == pytest.approx(1000 * len(first) / 24000, rel=RATE_TOLERANCE)
+    assert len(coded[0].audio) == len(first) and len(coded[1].audio) == len(other)
+    assert np.array_equal(coded[0].audio, coded[2].audio)
+    half = variable.code(CLIP, first, 24000, "0.5")
+    assert half.payload_bits < 0.6 * coded[0].payload_bits
+
+
+def test_variable_bitrate_takes_part_by_name(tiny_model_dir: Path) -> None:
+    competitors, missing = build(["vbr", f"vbr:{tiny_model_dir}"], str(tiny_model_dir))
+    assert [c.name for c in competitors[:2]] == ["ours", "ours-vbr"] and not missing
+    assert competitors[2].name.endswith("models0-tiny-vbr")
+    assert [type(c) for c in competitors[1:]] == [ours.OursVariable] * 2
+
+
 def test_the_default_model_is_first_and_others_take_part(tiny_model_dir: Path) -> None:
     competitors, missing = build([f"ours:{tiny_model_dir}"])
     assert [type(c) for c in competitors] == [ours.Ours] * 2 and not missing
@@ -157,9 +178,9 @@ def test_decoded_files_that_come_late_are_brought_forward(tmp_path: Path) -> Non
     assert np.array_equal(coded.audio[:7960], audio[:7960]) and not coded.audio[7960:].any()
 
 
-@pytest.mark.parametrize("name", ["opsu", "ours", "ours:", "lyra", "decoded:", "opus:6", ""])
+@pytest.mark.parametrize("name", ["opsu", "ours", "ours:", "vbr:", "lyra", "decoded:", "opus:6", ""])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(CodecError, match=r"known are opus, lc3, .*lyra:DIR, decoded:DIR@KBPS"):
+    with pytest.raises(CodecError, match=r"known are vbr, opus, lc3, .*lyra:DIR, decoded:DIR@KBPS"):
         build([name])
 
 

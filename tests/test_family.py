@@ -240,6 +240,7 @@ def test_parts_that_contradict_each_other_are_refused(values: dict[str, object],
 
 CONTINUOUS = 'name = "x"\n[[stages]]\nname = "a"\nsteps = 5\n'
 QUANTIZED = CONTINUOUS + "quantize = true\n"
+SLOW = "[model.quantizer]\ncodebook_sizes = [8, 8]\nframes_per_code = [2, 1]\n"
 
 
 @pytest.mark.parametrize(
@@ -253,6 +254,8 @@ QUANTIZED = CONTINUOUS + "quantize = true\n"
         (QUANTIZED + "temperature = [0.5, 0.0]\n", "two values above 0, or two zeros"),
         (QUANTIZED + "temperature = [0.5, 0.1]\n", "temperature of stage a needs codebooks.update gradient"),
         (QUANTIZED + 'noise_share = 0.5\n[model.residual]\ncombine = "concat"\n', "noise_share of stage a"),
+        (QUANTIZED + "searched = true\n" + SLOW, "searched and varied_share of stage a"),
+        (QUANTIZED + "varied_share = 0.5\n" + SLOW, "searched and varied_share of stage a"),
         (QUANTIZED + "[model.residual]\ngated = true\n", "gated levels need codebooks.update gradient"),
         (CONTINUOUS + "[loss]\nkl = 0.1\n", "loss.kl needs a model whose bottleneck is gaussian"),
         (CONTINUOUS + '[loss]\ndistance = "l3"\n', "expected l1 or l2"),

@@ -110,6 +110,25 @@ def test_items_use_as_many_levels_as_asked_but_residuals_know_nothing_of_it() ->
     assert torch.equal(out.codes, full.codes) and torch.equal(out.residuals, full.residuals)
 
 
+def test_frames_may_use_as_many_levels_as_each_is_asked() -> None:
+    model, z = quantizer(), latents()
+    counts = torch.randint(1, 4, (B, z.shape[2]), generator=torch.Generator().manual_seed(3))
+    out = model(z, counts)
+    torch.testing.assert_close(out.quantized, model.decode(out.codes, counts))
+    item = torch.tensor([1, 2, 3])
+    repeated = item[:, None].expand(-1, z.shape[2])
+    torch.testing.assert_close(model(z, repeated).quantized, model(z, item).quantized)
+
+
+def test_searched_training_has_the_codes_that_coding_finds() -> None:
+    model, z = quantizer(), latents()
+    out = model(z, torch.full((B,), 3), searched=True)
+    assert torch.equal(out.codes, model.encode(z, 3))
+    assert not torch.equal(out.codes, model(z, torch.full((B,), 3)).codes)
+    torch.testing.assert_close(out.quantized, model.decode(out.codes))
+    torch.testing.assert_close(out.residuals[:, 2], z - model.decode(out.codes[:, :2]))
+
+
 def test_slow_levels_code_the_mean_of_their_frames() -> None:
     model, z = quantizer((4, 2, 1)), latents()
     codes = model.encode(z, 3)

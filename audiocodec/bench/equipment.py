@@ -45,6 +45,9 @@ def equip(model: str | None, against: Sequence[str], *, quick: bool) -> Equipmen
         kind, _, argument = name.partition(":")
         if kind == "ours":
             stamps[competitors.ours.shown_name(argument)] = model_stamp(argument)
+        if kind == "vbr":
+            shown = competitors.ours.shown_name(argument) or OURS
+            stamps[f"{shown}-vbr"] = model_stamp(argument or model or DEFAULT_MODEL)
         if kind == "decoded":
             folder = competitors.decoded.build(argument)
             stamps[folder.name] = _files_stamp(folder.files.values())

@@ -55,7 +55,8 @@ def run(
         typer.Option(
             "--against",
             metavar="CODEC,...",
-            help="Others: opus, lc3, codec2, amrwb, speex, mp3, vorbis, aac, lyra:DIR, decoded:DIR@KBPS, ours:MODEL.",
+            help="Others: vbr, opus, lc3, codec2, amrwb, speex, mp3, vorbis, aac, lyra:DIR, decoded:DIR@KBPS, "
+            "ours:MODEL.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The report's folder.")] = OUT,

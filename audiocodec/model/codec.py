@@ -199,13 +199,14 @@ class CodecModel(nn.Module):
         noisy: Tensor | None = None,
         levels: int | None = None,
         temperature: float = 0.0,
+        searched: bool = False,
         decoder_only: bool = False,
     ) -> TrainingOutput:
         """Training pass on crops [B, 1, F * hop_length].
 
-        n_q [B]: levels of each item; None leaves the quantizer out. noise: deviation of Gaussian noise that
-        is added to the latents (which are normalised to 1) when there are no codes. noisy [B]: items that get
-        noise in place of their quantization error. levels, temperature: see `ResidualQuantizer`.
+        n_q [B] or [B, F]: levels of each item or frame; None leaves the quantizer out. noise: deviation of Gaussian
+        noise that is added to the latents (which are normalised to 1) when there are no codes. noisy [B]: items that
+        get noise in place of their quantization error. levels, temperature, searched: see `ResidualQuantizer`.
         decoder_only: nothing before the decoder gets gradients.
         A Gaussian bottleneck gives samples in training mode, else means.
         """
@@ -213,7 +214,9 @@ class CodecModel(nn.Module):
             latents, _ = self.encoder(audio, self.encoder.initial_state(len(audio)))
             quantized = gaussian = None
             if n_q is not None:
-                quantized = self.quantizer(latents, n_q, noisy, levels=levels, temperature=temperature)
+                quantized = self.quantizer(
+                    latents, n_q, noisy, levels=levels, temperature=temperature, searched=searched
+                )
                 bottleneck = quantized.quantized
             elif self.gaussian is not None:
                 gaussian = self.gaussian(latents)

@@ -125,28 +125,33 @@ class ResidualQuantizer(nn.Module):
         *,
         levels: int | None = None,
         temperature: float = 0.0,
+        searched: bool = False,
     ) -> Quantized:
-        """Training pass. latents [B, D, F], n_q [B]: levels that each item's decoder input is made of.
+        """Training pass. latents [B, D, F], n_q [B] or [B, F]: levels that the decoder input is made of.
 
         noisy [B], of booleans: items whose decoder input is `substitute_noise` of their latents (none by default).
-        levels: so many are trained (all by default). temperature: of soft assignment; 0 takes the nearest entry.
+        levels: so many are trained (all by default). temperature: of soft assignment; 0 takes the nearest entry, or
+        what `search` finds, if `searched`.
         Items that use fewer levels still run through all of them: masking the residual path
         would teach the higher levels wrong residuals.
         Loss terms: van den Oord et al. 2017, eq. 3, one pair per level.
         """
         residual, below = latents, torch.zeros_like(latents)
         codes, residuals, entries, codebook_losses, commitment_losses = [], [], [], [], []
-        for n, level in enumerate(self.levels[:levels]):
+        trained = self.levels[:levels]
+        found = searched_codes(trained, latents) if searched else None
+        counts = n_q[:, None] if n_q.ndim == 1 else n_q
+        for n, level in enumerate(trained):
             given = residual.detach()
-            codes.append(level.encode(given, below))
+            codes.append(level.encode(given, below) if found is None else found[:, n])
             residuals.append(given)
             entry = level.blend(given, below, temperature) if temperature else level.decode(codes[-1], below)
             codebook_losses.append(F.mse_loss(entry, given))
             commitment_losses.append(F.mse_loss(residual, entry.detach()))
             residual, below = residual - entry.detach(), below + entry.detach()
-            entries.append(entry * (n_q > n).to(entry.dtype)[:, None, None])
+            entries.append(entry * (counts > n).to(entry.dtype)[:, None])
         return Quantized(
-            self.decoder_input(latents, entries, n_q, noisy, keep_gradient=temperature > 0),
+            self.decoder_input(latents, entries, counts, noisy, keep_gradient=temperature > 0),
             torch.stack(codes, dim=1),
             torch.stack(residuals, dim=1),
             torch.stack(codebook_losses).mean(),
@@ -157,20 +162,21 @@ class ResidualQuantizer(nn.Module):
         self,
         latents: Tensor,
         entries: list[Tensor],
-        n_q: Tensor,
+        counts: Tensor,
         noisy: Tensor | None,
         *,
         keep_gradient: bool,
     ) -> Tensor:
-        """What the decoder gets in training, from entries [B, D, F] of the levels (0 where an item leaves one out).
+        """What the decoder gets in training, from entries [B, D, F] of the levels (0 where one is left out).
 
-        The latents get its gradient straight through; the codebooks get it too if `keep_gradient`.
+        counts [B, 1] or [B, F]: of the levels that are used. The latents get its gradient straight through; the
+        codebooks get it too if `keep_gradient`.
         """
         total = self.join(entries)
         if self.combine == "sum":
             quantized = straight_through(latents, total)
         else:  # each level's channels hand their gradient to the latents, where the item uses the level
-            used = [latents * (n_q > n).to(latents.dtype)[:, None, None] for n in range(len(entries))]
+            used = [latents * (counts > n).to(latents.dtype)[:, None] for n in range(len(entries))]
             quantized = straight_through(self.join(used), total)
         if keep_gradient:
             quantized = quantized + (total - total.detach())
@@ -181,6 +187,13 @@ class ResidualQuantizer(nn.Module):
     def bypass(self, latents: Tensor) -> Tensor:
         """Latents [B, D, F] as decoder input [B, decoder_channels, F]: in place of the sum, or of the first level."""
         return latents if self.combine == "sum" or not self.levels else self.join([latents])
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # unrolled, it takes the compiler minutes for no gain
+@torch.no_grad()
+def searched_codes(levels: list[VectorQuantizer], latents: Tensor) -> Tensor:
+    """Codes [B, n, F] of all the levels, as coding finds them in latents [B, D, F]; for training."""
+    return search(levels, latents, len(levels))
 
 
 def build_quantizer(config: ModelConfig) -> ResidualQuantizer:

@@ -80,6 +80,8 @@ class StageConfig:
 
     quantize: codes in the middle, else the latents with Gaussian noise of deviation `noise` (theirs is 1).
     full_share: share of items that use all levels; the others use a random number of them.
+    varied_share: share of items whose number of levels changes from frame to frame, now and then, as with variable
+    bitrate. searched: codes are those that coding would find (`search`), not the nearest entries; takes longer.
     noise_share: share of items that get noise as large as their quantization error in place of it.
     levels: so many of the quantizer's levels are trained and used, the first ones; 0 for all.
     temperature: of soft assignment to entries; 0 takes the nearest entry, as coding does.
@@ -93,6 +95,8 @@ class StageConfig:
     quantize: bool = False
     noise: tuple[float, ...] = (0.05, 0.05)
     full_share: float = 0.5
+    varied_share: float = 0.0
+    searched: bool = False
     noise_share: float = 0.0
     levels: int = 0
     temperature: tuple[float, ...] = (0.0, 0.0)
@@ -184,6 +188,12 @@ def _stage_rules(recipe: Recipe, stage: StageConfig) -> Iterator[tuple[bool, str
     yield positive, f"temperature of stage {name}: expected two values above 0, or two zeros"
     by_gradient = recipe.codebooks.update == "gradient"
     yield by_gradient or not soft, f"temperature of stage {name} needs codebooks.update gradient"
+    by_frame = stage.searched or stage.varied_share > 0
+    in_step = set(model.quantizer.frames_per_code) == {1}
+    yield (
+        in_step or not by_frame,
+        f"searched and varied_share of stage {name} need one code per frame at every level",
+    )
     summed = model.residual.combine == "sum" or stage.noise_share == 0
     yield summed, f"noise_share of stage {name} needs levels that are summed, not side by side"
 

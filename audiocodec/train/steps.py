@@ -10,6 +10,7 @@ from audiocodec.model.quantizer import Quantized
 from audiocodec.train.codebooks import MovingAverages, follow_statistics, initialise
 from audiocodec.train.data import Clips, random_crops
 from audiocodec.train.discriminators import adversarial_losses, critic_loss
+from audiocodec.train.levels import draw_runs
 from audiocodec.train.losses import reconstruction_losses
 from audiocodec.train.recipe import LossConfig, StageConfig
 from audiocodec.train.state import TrainingState, update_averaged
@@ -33,6 +34,7 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
             noisy=draw_noisy(state, stage),
             levels=recipe.levels_of(stage),
             temperature=ramp(stage.temperature, progress),
+            searched=stage.searched,
             decoder_only=stage.decoder_only,
         )
     decoded, original = align(output.audio, audio, recipe.model.delay)
@@ -92,12 +94,21 @@ def align(decoded: Tensor, audio: Tensor, delay: int) -> tuple[Tensor, Tensor]:
 
 
 def draw_levels(state: TrainingState, stage: StageConfig) -> Tensor | None:
-    """Levels that each item of the batch uses: all, or any number at random; None in a continuous stage."""
+    """Levels that each item of the batch uses: all, or any number at random; None in a continuous stage.
+
+    [B], or [B, F] where there are items whose number varies.
+    """
     if not stage.quantize:
         return None
-    n_q, batch_size = state.recipe.levels_of(stage), state.recipe.data.batch_size
+    recipe, batch_size = state.recipe, state.recipe.data.batch_size
+    n_q = recipe.levels_of(stage)
     drawn = torch.randint(1, n_q + 1, (batch_size,), generator=state.generator)
     drawn[: round(stage.full_share * batch_size)] = n_q
+    n_varied = round(stage.varied_share * batch_size)
+    if n_varied:
+        n_frames = recipe.crop_samples // recipe.model.hop_length
+        drawn = drawn[:, None].repeat(1, n_frames)
+        drawn[batch_size - n_varied :] = draw_runs(n_varied, n_frames, 1, n_q, state.generator)
     return drawn.to(state.device, non_blocking=True)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from audiocodec.errors import ModelError
 from audiocodec.model.codec import CodecModel
 from audiocodec.train.data import Clips
+from audiocodec.train.levels import draw_runs
 
 UNIT = 64  # of weights and activations: the coder's integers are multiples of 1 / 64
 LIMIT = 127
@@ -27,7 +28,6 @@ GROUP_FRAMES = 150
 BATCH_GROUPS = 8
 LEARNING_RATE = 2e-3
 WARMUP_STEPS = 50
-LEVELS_CHANGE = 0.1  # of the frames of an item with variable bitrate: where its number of levels changes
 VARIABLE_SHARE = 0.25  # of the items have variable bitrate
 ENCODED_SECONDS = 60
 
@@ -175,10 +175,7 @@ def fit_tables(
 def draw_present(codes: Tensor, generator: torch.Generator) -> Tensor:
     """Which codes [B, n_q, F] are there: all, and for some items a number of levels that changes now and then."""
     batch_size, n_q, n_frames = codes.shape
-    drawn = torch.randint(0, n_q + 1, (batch_size, n_frames), generator=generator)
-    changes = torch.rand(batch_size, n_frames, generator=generator) < LEVELS_CHANGE
-    changes[:, 0] = True
-    latest = torch.where(changes, torch.arange(n_frames), 0).cummax(dim=1).values
-    counts = drawn.gather(1, latest)
-    counts[round(VARIABLE_SHARE * batch_size) :] = n_q
+    counts = torch.full((batch_size, n_frames), n_q)
+    n_varied = round(VARIABLE_SHARE * batch_size)
+    counts[:n_varied] = draw_runs(n_varied, n_frames, 0, n_q, generator)
     return torch.arange(n_q)[:, None] < counts[:, None]

@@ -31,24 +31,26 @@ BY_NAME: Mapping[str, Callable[[], Competitor]] = {
 }
 BY_ARGUMENT: Mapping[str, Callable[[str], Competitor]] = {
     "ours": ours.build,
+    "vbr": ours.build_variable,
     "hf": lambda name: ours.build(f"hf:{name}"),
     "lyra": lyra.build,
     "decoded": decoded.build,
 }
-KNOWN = f"{', '.join(BY_NAME)}, ours:MODEL, hf:OWNER/NAME, lyra:DIR, decoded:DIR@KBPS[@MS]"
+KNOWN = f"vbr, {', '.join(BY_NAME)}, ours:MODEL, vbr:MODEL, hf:OWNER/NAME, lyra:DIR, decoded:DIR@KBPS[@MS]"
 
 
 def build(names: Sequence[str], model: str = DEFAULT_MODEL) -> tuple[list[Competitor], list[str]]:
     """The competitors of these names, after a model of ours ("ours"), which always takes part.
 
-    names: as KNOWN lists them. Also returns a line for each codec that is left out because something is not
-    installed: which one, and what to install. Raises CodecError for an unknown name and for one that appears twice.
+    names: as KNOWN lists them; "vbr" is the same model with variable bitrate. Also returns a line for each codec
+    that is left out because something is not installed: which one, and what to install. Raises CodecError for an
+    unknown name and for one that appears twice.
     """
     competitors: list[Competitor] = [ours.build(model, "ours")]
     missing = []
     for name in names:
         try:
-            competitors.append(build_one(name))
+            competitors.append(ours.build_variable(model, "ours") if name == "vbr" else build_one(name))
         except Unavailable as error:
             missing.append(str(error))
     shown = [competitor.name for competitor in competitors]
