@@ -20,7 +20,7 @@ from audiocodec.model.config import ModelConfig, QuantizerConfig, SpectralConfig
 from audiocodec.model.store import load_model
 from audiocodec.train import losses
 from audiocodec.train.codebooks import MovingAverages
-from audiocodec.train.data import load_clips
+from audiocodec.train.data import join, load_clips
 from audiocodec.train.loop import compile_model, keep_recipe, train
 from audiocodec.train.recipe import (
     CodebookConfig,
@@ -32,7 +32,7 @@ from audiocodec.train.recipe import (
     load_recipe,
 )
 from audiocodec.train.state import load_checkpoint, new_state, save_checkpoint
-from audiocodec.train.steps import train_step
+from audiocodec.train.steps import draw_levels, train_step
 from audiocodec.train.validate import save_spectrograms, validate
 
 MODEL = ModelConfig(
@@ -183,6 +183,26 @@ def test_a_resumed_run_takes_the_settings_of_its_recipe(tmp_path: Path) -> None:
         assert optimizer.param_groups[0]["betas"] == (0.5, 0.6)
         assert optimizer.param_groups[0]["weight_decay"] == 0.7
     assert state.codebooks is not None and state.codebooks.decay == 0.8
+
+
+def test_a_stage_may_weigh_and_remember_otherwise_and_vary_its_levels() -> None:
+    plain = StageConfig("plain", 1, quantize=True)
+    own = StageConfig(
+        "own", 1, quantize=True, magnitude=400.0, ema_decay=0.5, searched=True, varied_share=0.5
+    )
+    recipe = dataclasses.replace(RECIPE, stages=(plain, own))
+    clips = join([("noise", torch.randint(-9000, 9000, (48000,), dtype=torch.int16))])
+    state, decays = new_state(recipe, torch.device("cpu")), []
+    for stage in recipe.stages:
+        figures = train_step(state, clips, bf16=False)
+        weights = dataclasses.asdict(recipe.loss) | {"magnitude": stage.magnitude or recipe.loss.magnitude}
+        expected = sum(weights[name] * value for name, value in figures.items() if name in weights)
+        assert float(figures["loss"]) == pytest.approx(float(expected), rel=1e-4)
+        assert state.codebooks is not None
+        decays.append(state.codebooks.decay)
+    assert decays == [RECIPE.codebooks.ema_decay, 0.5]
+    levels = draw_levels(state, own)
+    assert levels is not None and levels.shape == (2, 30) and (levels[0] == levels[0, 0]).all()
 
 
 def test_codebooks_that_learn_in_another_way_are_not_resumed(tmp_path: Path) -> None:

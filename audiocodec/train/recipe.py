@@ -3,7 +3,7 @@
 import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ class StageConfig:
     noise_share: share of items that get noise as large as their quantization error in place of it.
     levels: so many of the quantizer's levels are trained and used, the first ones; 0 for all.
     temperature: of soft assignment to entries; 0 takes the nearest entry, as coding does.
+    magnitude, ema_decay: of `loss` and `codebooks`, where this stage has others; 0 for those.
     adversarial: critics judge.
     decoder_only: encoder and codebooks stay as they are, so that codes keep their meaning and old files gain too.
     """
@@ -100,6 +101,8 @@ class StageConfig:
     noise_share: float = 0.0
     levels: int = 0
     temperature: tuple[float, ...] = (0.0, 0.0)
+    magnitude: float = 0.0
+    ema_decay: float = 0.0
     adversarial: bool = False
     decoder_only: bool = False
 
@@ -139,6 +142,10 @@ class Recipe:
     def frames_per_step(self) -> int:
         """Frames of the crops that one process trains on in a step."""
         return self.data.batch_size * self.crop_samples // self.model.hop_length
+
+    def loss_of(self, stage: StageConfig) -> LossConfig:
+        """Weights of the loss terms in a stage."""
+        return replace(self.loss, magnitude=stage.magnitude or self.loss.magnitude)
 
     def levels_of(self, stage: StageConfig) -> int:
         """Levels that are trained in a stage."""

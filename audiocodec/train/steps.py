@@ -51,14 +51,16 @@ def train_step(state: TrainingState, clips: Clips, *, bf16: bool) -> dict[str, T
         figures["critic"] = critic_step(state, decoded.detach(), original, learning_rate, bf16=bf16)
         losses |= judge(state, decoded, original, bf16=bf16)
 
-    weighted = [loss_weight(recipe.loss, name, state.step) * value for name, value in losses.items()]
+    weighted = [
+        loss_weight(recipe.loss_of(stage), name, state.step) * value for name, value in losses.items()
+    ]
     total = torch.stack(weighted).sum()
     total.backward()  # type: ignore[no-untyped-call]
     figures["grad_norm"] = apply_gradients(
         state.model, state.optimizer, learning_rate, recipe.optimizer.max_grad_norm
     )
     if output.quantized is not None and not stage.decoder_only:
-        follow_codebooks(state, output.quantized)
+        follow_codebooks(state, output.quantized, stage.ema_decay or recipe.codebooks.ema_decay)
     state.step += 1
     update_averaged(state)
     figures |= {"loss": total, **losses}
@@ -197,12 +199,13 @@ def start_codebooks(state: TrainingState, clips: Clips, n_levels: int, *, bf16: 
     state.codebooks.include(quantizer, new, recipe.frames_per_step * n_processes)
 
 
-def follow_codebooks(state: TrainingState, quantized: Quantized) -> None:
+def follow_codebooks(state: TrainingState, quantized: Quantized, decay: float) -> None:
     """Moves what follows averages of residuals: statistics, and codebooks that are not learned by gradient."""
     assert state.codebooks is not None, "start_codebooks comes first"
     settings = state.recipe.codebooks
+    state.codebooks.decay = decay
     for n, residual in enumerate(quantized.residuals.unbind(1)):
-        follow_statistics(state.model.quantizer.levels[n], residual, settings.ema_decay)
+        follow_statistics(state.model.quantizer.levels[n], residual, decay)
     if settings.update != "gradient":
         split_share = settings.split_share if settings.update == "adaptive" else None
         state.codebooks.update(
