@@ -225,9 +225,11 @@ def test_every_stage_is_compiled(audio_folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torch._dynamo.config.cache_size_limit", 1)
     monkeypatch.setattr("torch._dynamo.config.fail_on_cache_limit_hit", True)
     monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="eager"))
-    state, clips = new_state(RECIPE, torch.device("cpu")), load_clips([audio_folder], 24000)
+    late = StageConfig("late", 2, quantize=True, searched=True, varied_share=0.5, decoder_only=True)
+    recipe = dataclasses.replace(RECIPE, stages=(*RECIPE.stages, late))
+    state, clips = new_state(recipe, torch.device("cpu")), load_clips([audio_folder], 24000)
     compile_model(state)
-    for _ in range(3):
+    for _ in range(recipe.n_steps):
         train_step(state, clips, bf16=False)
 
 
