@@ -19,7 +19,7 @@ USAGE = "MODEL --data PATH [OPTIONS]"
 EXAMPLES = """\b
 Examples:
   codec codebooks runs/mine/model --data speech/
-  codec codebooks general-24khz-6 --data speech/ --plot use.png
+  codec codebooks general-24khz-7 --data speech/ --plot use.png
 """
 JSON_KEYS = {
     "model": "name of the model",

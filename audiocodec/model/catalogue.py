@@ -4,7 +4,7 @@ from pathlib import Path
 
 from audiocodec.errors import ModelError
 
-DEFAULT_MODEL = "general-24khz-6"
+DEFAULT_MODEL = "general-24khz-7"
 # defaults that are no longer shipped, and what has them
 FORMER = {
     "general-24khz-1": "commit 1a08285",
@@ -12,6 +12,7 @@ FORMER = {
     "general-24khz-3": "commit 895989b",
     "general-24khz-4": "commit 762122b",
     "general-24khz-5": "commit acb4cc5",
+    "general-24khz-6": "commit c5dd4e2",
 }
 SHIPPED = Path(__file__).parent.parent / "models"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

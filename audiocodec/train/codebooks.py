@@ -12,7 +12,7 @@ from audiocodec.model.vector_quantizer import VectorQuantizer, nearest
 KMEANS_ROUNDS = 12
 REFIT_ROUNDS = 3
 REFIT_FEWEST = 10  # an entry that fewer choose stays: a mean of so few is no better
-SLAB = 8192  # frames whose distances from all entries are held at a time
+SLAB = 1024  # frames whose distances from all entries are held at a time: few enough for the cache
 SMALLEST_DEVIATION = 1e-3  # a dimension that never varies is not divided by zero
 SPLIT_DISTANCE = 0.1  # of the residuals' deviation: how far apart the halves of a split entry start
 

@@ -23,11 +23,13 @@ COLUMNS = {
     "sounds": {"visqol_audio": 2, "zimtohrli": 4, "mel_multiscale": 2, "mel12": 3},
 }
 OURS = ("0.75", "1.5", "3", "6", "7.5", "12")  # of all that are measured
+VARIABLE = "ours-vbr"
 MAX_KBPS = 17
 
 
 def table(results: Mapping[str, Any], kind: str) -> str:
     """Means of a kind, a row for each codec and setting by rate, ours in bold."""
+    names = {results["codecs"][0]["name"]: "audiocodec", VARIABLE: "audiocodec vbr"}
     metrics = {one["name"]: one for one in results["metrics"]}
     columns = COLUMNS[kind]
     titles = [
@@ -40,13 +42,13 @@ def table(results: Mapping[str, Any], kind: str) -> str:
     lines = [f"| {kind} | kbit/s | {' | '.join(titles)} |", "|---|" + "--:|" * (1 + len(columns))]
     for (codec, setting), found in sorted(rows.items(), key=lambda row: next(iter(row[1].values()))["kbps"]):
         kbps = next(iter(found.values()))["kbps"]
-        ours = codec == results["codecs"][0]["name"]
-        if kbps > MAX_KBPS or (ours and setting not in OURS):
+        ours = codec in names
+        if kbps > MAX_KBPS or (ours and codec != VARIABLE and setting not in OURS):
             continue
         figures = [
             f"{found[name]['mean']:.{places}f}" if name in found else "-" for name, places in columns.items()
         ]
-        cells = [f"audiocodec {setting}" if ours else f"{codec} {setting}", f"{kbps:.2f}", *figures]
+        cells = [f"{names.get(codec, codec)} {setting}", f"{kbps:.2f}", *figures]
         lines.append("| " + " | ".join(f"**{cell}**" if ours else cell for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -58,7 +60,7 @@ def caption(results: Mapping[str, Any]) -> str:
     return (
         f"Means over clips of validation ({counts}; listed in `recipes/default/data/clips.csv`), "
         f"{results['codecs'][0]['about']}, {results['date'][:10]}, {results['machine']['cpu']}. "
-        "Rates are of the packets alone; audiocodec is named by the rate of raw codes. "
+        "Rates are of the packets alone; audiocodec is named by the rate of raw codes, and with vbr by that of the file's. "
         f"By `{results['command']}` and `python docs/results/readme.py report/`."
     )
 
