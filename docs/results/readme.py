@@ -60,7 +60,7 @@ def caption(results: Mapping[str, Any]) -> str:
     return (
         f"Means over clips of validation ({counts}; listed in `recipes/default/data/clips.csv`), "
         f"{results['codecs'][0]['about']}, {results['date'][:10]}, {results['machine']['cpu']}. "
-        "Rates are of the packets alone; audiocodec is named by the rate of raw codes, and with vbr by that of the file's. "
+        "Rates are of the packets alone; audiocodec is named by the rate of raw codes, or of what vbr was asked for. "
         f"By `{results['command']}` and `python docs/results/readme.py report/`."
     )
 
